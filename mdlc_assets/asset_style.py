@@ -1,0 +1,114 @@
+"""How every asset of the platform presents itself: key, group, owners, kinds, partitions, column schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.declaration.owners import Stage
+
+# Numbers first, so that the UI, which sorts groups by name, shows the stages in their order.
+_STAGE_NUMBERS: Mapping[Stage, int] = {
+    "sourcing": 1,
+    "quality": 2,
+    "features": 3,
+    "model": 4,
+    "training": 5,
+    "deployment": 6,
+    "monitoring": 7,
+    "integration": 8,
+}
+
+# What of a declaration a stage's assets follow from: only a change there makes them stale.
+_STAGE_PARTS: Mapping[Stage, tuple[str, ...]] = {
+    "sourcing": ("dataset", "labels"),
+    "quality": ("dataset", "quality"),
+    "features": ("dataset", "labels", "features"),
+    "model": ("model",),
+    "training": ("features", "labels", "model"),
+    "deployment": ("deployment",),
+    "monitoring": ("monitoring",),
+    "integration": ("decisions",),
+}
+
+
+def asset_key(lifecycle: LifecycleDeclaration, name: str) -> dg.AssetKey:
+    """The key of a lifecycle's asset: its name under the lifecycle's."""
+    return dg.AssetKey([lifecycle.name, name])
+
+
+def group_name(lifecycle: LifecycleDeclaration, stage: Stage) -> str:
+    """The group of a lifecycle's stage, such as `payments_fraud_1_sourcing`."""
+    return f"{lifecycle.name}_{_STAGE_NUMBERS[stage]}_{stage}"
+
+
+def days_of(lifecycle: LifecycleDeclaration) -> dg.DailyPartitionsDefinition:
+    """The daily partitions of a lifecycle, in UTC."""
+    end = lifecycle.dataset.end
+    return dg.DailyPartitionsDefinition(
+        start_date=lifecycle.dataset.start.isoformat(),
+        end_date=(end + timedelta(days=1)).isoformat() if end else None,
+        timezone="UTC",
+    )
+
+
+def daily_asset(
+    lifecycle: LifecycleDeclaration, stage: Stage, name: str, *, kinds: set[str] | None = None
+) -> dict[str, Any]:
+    """Options for `@dg.asset` of a daily asset that takes any range of days in a single run."""
+    return {
+        **plain_asset(lifecycle, stage, name, kinds=kinds),
+        "partitions_def": days_of(lifecycle),
+        "backfill_policy": dg.BackfillPolicy.single_run(),
+    }
+
+
+def plain_asset(
+    lifecycle: LifecycleDeclaration, stage: Stage, name: str, *, kinds: set[str] | None = None
+) -> dict[str, Any]:
+    """Options for `@dg.asset` of an asset without partitions."""
+    return {
+        "key": asset_key(lifecycle, name),
+        "group_name": group_name(lifecycle, stage),
+        "owners": [getattr(lifecycle.owners, stage)],
+        "kinds": kinds or {"polars", "parquet"},
+        "tags": {"mdlc/lifecycle": lifecycle.name, "mdlc/stage": stage},
+        "code_version": lifecycle.fingerprint(*_STAGE_PARTS[stage]),
+    }
+
+
+def days_before(first: int, last: int = 0) -> dg.TimeWindowPartitionMapping:
+    """Depends on the upstream days from `first` to `last` days before each day, both included."""
+    return dg.TimeWindowPartitionMapping(
+        start_offset=-first, end_offset=-last, allow_nonexistent_upstream_partitions=True
+    )
+
+
+def days_in_run(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> list[date]:
+    """The days that this run materialises, whether one or a range, sorted."""
+    if isinstance(context, dg.AssetCheckExecutionContext):
+        context = context.op_execution_context  # type: ignore[assignment]
+    return sorted(date.fromisoformat(key) for key in context.partition_keys)
+
+
+def column_schema(columns: Iterable[tuple[str, str, str]]) -> dg.TableSchema:
+    """Dagster's column schema from (name, type, description)."""
+    return dg.TableSchema(
+        columns=[dg.TableColumn(name, type_, description=text or None) for name, type_, text in columns]
+    )
+
+
+def frame_schema(frame: pl.DataFrame, descriptions: Mapping[str, str] | None = None) -> dg.TableSchema:
+    """Dagster's column schema of a frame."""
+    texts = descriptions or {}
+    return column_schema((name, str(dtype), texts.get(name, "")) for name, dtype in frame.schema.items())
+
+
+def end_of(day: date) -> datetime:
+    """The first instant after `day`, in UTC: what was known before it is known as of the day."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)

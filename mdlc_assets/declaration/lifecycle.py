@@ -1,0 +1,115 @@
+"""The whole declaration of a lifecycle, and how it is read from its file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError, model_validator
+
+from mdlc_assets.declaration.base import Declared, duration_name, refuse
+from mdlc_assets.declaration.dataset import Dataset, Labels
+from mdlc_assets.declaration.deployment import Deployment
+from mdlc_assets.declaration.errors import DeclarationError, Problem, explain
+from mdlc_assets.declaration.features import Features
+from mdlc_assets.declaration.model import Model
+from mdlc_assets.declaration.monitoring import Monitoring
+from mdlc_assets.declaration.owners import Owners
+from mdlc_assets.declaration.quality import Quality
+from mdlc_assets.declaration.rules import Decisions
+
+_NAME = re.compile(r"^[a-z][a-z0-9_]{1,40}$")
+
+
+class LifecycleDeclaration(Declared):
+    """Everything a team says about one model, from raw files to decisions."""
+
+    name: str
+    description: str
+    owners: Owners
+    dataset: Dataset
+    labels: Labels
+    quality: Quality = Quality()
+    features: Features
+    model: Model
+    deployment: Deployment = Deployment()
+    monitoring: Monitoring = Monitoring()
+    decisions: Decisions
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> LifecycleDeclaration:
+        if not _NAME.match(self.name):
+            raise refuse(
+                f"{self.name!r} cannot be a key prefix",
+                "use 2 to 41 lower-case letters, digits and underscores, a letter first",
+                field="name",
+                value=self.name,
+            )
+        columns = [*self.dataset.columns, self.labels.column]
+        self._refuse_unknown(columns)
+        return self
+
+    def _refuse_unknown(self, columns: list[str]) -> None:
+        named = [(f"features.windows.{i}.entity", w.entity) for i, w in enumerate(self.features.windows)]
+        named += [(f"quality.entities.{i}.entity", r.entity) for i, r in enumerate(self.quality.entities)]
+        named += [(f"quality.entities.{i}.column", r.column) for i, r in enumerate(self.quality.entities)]
+        named.append(("model.entity", self.model.entity))
+        for source, mapping in self.dataset.sources.items():
+            named += [(f"dataset.sources.{source}.columns", name) for name in mapping.columns]
+        for field, name in named:
+            if name not in columns:
+                raise refuse(
+                    "the dataset has no such column",
+                    f"use one of {', '.join(columns)}",
+                    field=field,
+                    value=name,
+                )
+        for i, family in enumerate(self.features.windows):
+            for column in family.columns():
+                if column.value == self.labels.column and column.delay < self.labels.delay:
+                    raise refuse(
+                        f"feature {column.name!r} uses the label {self.labels.column!r} before it is known",
+                        "give its family a delay of at least the label's delay",
+                        field=f"features.windows.{i}.delay",
+                        value=duration_name(column.delay),
+                    )
+
+    def days(self, first: date, last: date) -> list[date]:
+        """The days from `first` to `last`, both included, that lie inside the dataset's own span."""
+        first = max(first, self.dataset.start)
+        last = min(last, self.dataset.end) if self.dataset.end else last
+        return [first + timedelta(days=i) for i in range((last - first).days + 1)]
+
+    def fingerprint(self, *parts: str) -> str:
+        """Twelve hex digits that change whenever the named parts (all, when none) say something else."""
+        content = self.model_dump(mode="json", include=set(parts) or None)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def read_declaration(path: Path | str) -> LifecycleDeclaration:
+    """Read a lifecycle from a component file (`type:` and `attributes:`) or from its bare attributes.
+
+    Raises `DeclarationError` with every problem found: file, field, value and mend.
+    """
+    path = Path(path)
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DeclarationError(
+            path, [Problem("file", "nothing", "the file does not exist", "check the path")]
+        ) from None
+    except yaml.YAMLError as error:
+        raise DeclarationError(
+            path, [Problem("file", "text", f"this is not YAML: {error}", "correct the indentation or quotes")]
+        ) from None
+    if isinstance(content, dict) and "attributes" in content:
+        content = content["attributes"]
+    try:
+        return LifecycleDeclaration.model_validate(content)
+    except ValidationError as error:
+        raise DeclarationError(path, explain(error, LifecycleDeclaration)) from None

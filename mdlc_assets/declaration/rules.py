@@ -1,0 +1,31 @@
+"""Business rules: the first whose condition holds turns a score into a decision."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from mdlc_assets.declaration.base import Declared, refuse
+
+
+class Rule(Declared):
+    """`when` is a CEL expression over `score`, the event's columns and its features."""
+
+    name: str
+    when: str
+    decide: str
+    reason: str
+
+
+class Decisions(Declared):
+    """Rules in order; `otherwise` when none holds; `actions` says what each decision sets in motion."""
+
+    rules: list[Rule] = Field(min_length=1)
+    otherwise: str
+    actions: dict[str, str] = Field(description="Decision: the action it leads to, in words.")
+
+    @model_validator(mode="after")
+    def _each_decision_acts(self) -> Decisions:
+        decided = {rule.decide for rule in self.rules} | {self.otherwise}
+        for decision in sorted(decided - set(self.actions)):
+            raise refuse(f"decision {decision!r} has no action", f"add `{decision}: ...` under actions")
+        return self

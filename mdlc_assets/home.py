@@ -1,0 +1,45 @@
+"""Where everything lies on a laptop: one folder, MDLC_HOME, or else `.mdlc` here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class Home:
+    """The folders below MDLC_HOME."""
+
+    def __init__(self, root: Path | str | None = None) -> None:
+        self.root = Path(root or os.environ.get("MDLC_HOME") or ".mdlc").expanduser().absolute()
+
+    @property
+    def dagster(self) -> Path:
+        """Dagster's own state (DAGSTER_HOME)."""
+        return self.root / "dagster"
+
+    @property
+    def lake(self) -> Path:
+        return self.root / "lake"
+
+    @property
+    def landing(self) -> Path:
+        """Files arrive in `<landing>/<lifecycle>/transactions` and `.../labels`."""
+        return self.root / "landing"
+
+    @property
+    def mlflow_uri(self) -> str:
+        return f"sqlite:///{self.root / 'mlflow' / 'mlflow.db'}"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        return self.root / "mlflow" / "artifacts"
+
+    @property
+    def endpoints(self) -> Path:
+        """State of the local endpoint processes."""
+        return self.root / "endpoints"
+
+    @property
+    def reports(self) -> Path:
+        """HTML reports."""
+        return self.root / "reports"

@@ -1,0 +1,74 @@
+"""ModelLifecycle, the template: a declaration in, the definitions of all eight stages out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import BaseModel
+
+from mdlc_assets import workflows
+from mdlc_assets.declaration import DeclarationError, LifecycleDeclaration, Problem, read_declaration
+from mdlc_assets.deployment.assets import deployment_definitions
+from mdlc_assets.features.assets import features_definitions
+from mdlc_assets.features.declared import features_problems
+from mdlc_assets.integration.assets import integration_definitions
+from mdlc_assets.integration.declared import integration_problems
+from mdlc_assets.monitoring.assets import monitoring_definitions
+from mdlc_assets.quality.assets import quality_definitions
+from mdlc_assets.quality.declared import quality_problems
+from mdlc_assets.sourcing.assets import sourcing_definitions
+from mdlc_assets.training.assets import training_definitions
+from mdlc_assets.training.declared import training_problems
+
+_STAGES = (
+    sourcing_definitions,
+    quality_definitions,
+    features_definitions,
+    training_definitions,
+    deployment_definitions,
+    monitoring_definitions,
+    integration_definitions,
+)
+_DEEPER_CHECKS = (quality_problems, features_problems, training_problems, integration_problems)
+
+
+class ModelLifecycle(dg.Component):
+    """A model from raw files to decisions, as a Dagster component.
+
+    In YAML: `type: mdlc_assets.ModelLifecycle`, the declaration under `attributes`.
+    In Python: `ModelLifecycle(read_declaration(path)).definitions()`.
+    """
+
+    def __init__(self, declaration: LifecycleDeclaration, source: str | Path = "declaration") -> None:
+        problems = find_problems(declaration)
+        if problems:
+            raise DeclarationError(source, problems)
+        self.declaration = declaration
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        return LifecycleDeclaration
+
+    @classmethod
+    def load(cls, attributes: Any, context: dg.ComponentLoadContext) -> ModelLifecycle:
+        return cls(attributes, context.path)
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        return self.definitions()
+
+    def definitions(self) -> dg.Definitions:
+        """Assets, checks, jobs, schedules and sensors of the lifecycle; resources are bound elsewhere."""
+        stages = [stage(self.declaration) for stage in _STAGES]
+        return dg.Definitions.merge(*stages, workflows.workflow_definitions(self.declaration))
+
+
+def find_problems(declaration: LifecycleDeclaration) -> list[Problem]:
+    """What only the stages can see: expressions that do not parse, hyperparameters nobody takes."""
+    return [problem for check in _DEEPER_CHECKS for problem in check(declaration)]
+
+
+def load_lifecycle(path: Path | str) -> ModelLifecycle:
+    """The lifecycle declared in a file. Raises `DeclarationError`."""
+    return ModelLifecycle(read_declaration(path), path)

@@ -1,0 +1,1 @@
+"""Stage 7: open loop, closed loop, the policy that asks for retraining, the daily report."""

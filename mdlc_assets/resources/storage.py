@@ -1,0 +1,111 @@
+"""Where bytes lie: a folder or an S3 prefix behind one small interface, each write whole or absent."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+
+class Storage(Protocol):
+    """Named byte strings. Names are relative, with `/` between parts."""
+
+    def read(self, name: str) -> bytes:
+        """The bytes under `name`; raises FileNotFoundError."""
+        ...
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put `content` under `name`: afterwards all of it is there, or what was there before."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove `name`; nothing happens where it does not exist."""
+        ...
+
+    def names(self, prefix: str) -> list[str]:
+        """All names below the folder `prefix`, sorted."""
+        ...
+
+    def location(self, name: str) -> str:
+        """What a person opens or a query engine reads: a path or an s3:// address."""
+        ...
+
+
+class FolderStorage:
+    """Files in a local folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def read(self, name: str) -> bytes:
+        return (self.root / name).read_bytes()
+
+    def write(self, name: str, content: bytes) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A hidden name, so that a reader of the folder never takes a half-written file for data.
+        temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def delete(self, name: str) -> None:
+        (self.root / name).unlink(missing_ok=True)
+
+    def names(self, prefix: str) -> list[str]:
+        folder = self.root / prefix
+        return sorted(
+            path.relative_to(self.root).as_posix()
+            for path in folder.rglob("*")
+            if path.is_file() and not path.name.startswith(".")
+        )
+
+    def location(self, name: str) -> str:
+        return str(self.root / name)
+
+
+class S3Storage:
+    """Objects below an S3 prefix. A put is atomic there, so a reader sees the old object or the new."""
+
+    def __init__(self, root: str, client: Any = None) -> None:
+        import boto3
+
+        bucket, _, prefix = root.removeprefix("s3://").partition("/")
+        self.bucket, self.prefix = bucket, prefix.strip("/")
+        self.client = client or boto3.client("s3")
+
+    def _key(self, name: str) -> str:
+        return f"{self.prefix}/{name}" if self.prefix else name
+
+    def read(self, name: str) -> bytes:
+        try:
+            return self.client.get_object(Bucket=self.bucket, Key=self._key(name))["Body"].read()
+        except self.client.exceptions.NoSuchKey:
+            raise FileNotFoundError(self.location(name)) from None
+
+    def write(self, name: str, content: bytes) -> None:
+        self.client.put_object(Bucket=self.bucket, Key=self._key(name), Body=content)
+
+    def delete(self, name: str) -> None:
+        self.client.delete_object(Bucket=self.bucket, Key=self._key(name))
+
+    def names(self, prefix: str) -> list[str]:
+        start = self._key(prefix.rstrip("/")) + "/"
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start)
+        cut = len(self.prefix) + 1 if self.prefix else 0
+        found = [item["Key"][cut:] for page in pages for item in page.get("Contents", [])]
+        return sorted(name for name in found if not PurePosixPath(name).name.startswith("."))
+
+    def location(self, name: str) -> str:
+        return f"s3://{self.bucket}/{self._key(name)}"
+
+
+def open_storage(root: str) -> Storage:
+    """The storage at `root`: `s3://bucket/prefix`, or else a folder."""
+    return S3Storage(root) if root.startswith("s3://") else FolderStorage(Path(root).expanduser().absolute())

@@ -1,0 +1,1 @@
+"""Stage 1: finds data and lands it, day by day."""
