@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 
@@ -16,6 +17,16 @@ class Home:
     def dagster(self) -> Path:
         """Dagster's own state (DAGSTER_HOME)."""
         return self.root / "dagster"
+
+    def prepare(self) -> None:
+        """Make DAGSTER_HOME, with `dagster.yaml` from the checkout or from the wheel."""
+        self.dagster.mkdir(parents=True, exist_ok=True)
+        (self.root / "mlflow").mkdir(exist_ok=True)
+        package = Path(__file__).parent
+        settings = next(
+            path for path in (package.parent / "dagster.yaml", package / "dagster.yaml") if path.exists()
+        )
+        shutil.copyfile(settings, self.dagster / "dagster.yaml")
 
     @property
     def lake(self) -> Path:

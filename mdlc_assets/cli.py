@@ -1,0 +1,187 @@
+"""`mdlc`: the platform from the command line, thin over the functions that Dagster's jobs call too."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from mdlc_assets.lifecycle import ModelLifecycle
+
+# Heavy imports stay inside the commands: `mdlc --help` should answer at once.
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mdlc-assets")
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for all local state [default: $MDLC_HOME or ./.mdlc].",
+)
+def main(home: Path | None) -> None:
+    """The model development life cycle as one Dagster asset graph.
+
+    \b
+    First steps:  mdlc demo          two weeks in the life of a fraud model, in minutes
+                  mdlc dev           the Dagster UI on the very same state
+                  mdlc validate F    check a declaration before anything runs
+    """
+    if home:
+        os.environ["MDLC_HOME"] = str(home.absolute())
+
+
+@main.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+def validate(files: tuple[Path, ...]) -> None:
+    """Check declarations: FILES, or without any those of this code location."""
+    from mdlc_assets.declaration import DeclarationError
+    from mdlc_assets.definitions import lifecycle_files
+    from mdlc_assets.lifecycle import load_lifecycle
+
+    wrong = 0
+    for path in files or lifecycle_files():
+        try:
+            declaration = load_lifecycle(path).declaration
+        except DeclarationError as error:
+            click.echo(str(error), err=True)
+            wrong += 1
+        else:
+            click.echo(f"{path}: good; {declaration.name} has {len(declaration.features.names())} features")
+    sys.exit(1 if wrong else 0)
+
+
+@main.command()
+@click.option(
+    "--source",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of daily files to run on, instead of the simulated sample.",
+)
+@click.option("--lifecycle", default="payments_fraud", show_default=True)
+def demo(source: Path | None, lifecycle: str) -> None:
+    """Live through two weeks of a model: history, training, an incident, a drift, a changeover.
+
+    Starts afresh: what an earlier demo left in the home folder is replaced.
+    """
+    from mdlc_assets.demo.run import run_demo
+    from mdlc_assets.home import Home
+
+    sys.exit(0 if run_demo(_lifecycle(lifecycle), Home(), source) else 1)
+
+
+@main.command()
+@click.option("--port", default=3000, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Dagster's UI has no login of its own.")
+def dev(port: int, host: str) -> None:
+    """Open the Dagster UI, with sensors and schedules, on the local state."""
+    from mdlc_assets.home import Home
+
+    home = Home()
+    home.prepare()
+    os.environ.update(DAGSTER_HOME=str(home.dagster), MDLC_HOME=str(home.root))
+    dagster = str(Path(sys.executable).parent / "dagster")
+    command = [dagster, "dev", "-m", "mdlc_assets.definitions", "-h", host, "-p", str(port)]
+    click.echo(f"Dagster on http://{host}:{port} (state in {home.root}); stop it with Ctrl-C")
+    os.execv(dagster, command)  # noqa: S606
+
+
+@main.command()
+@click.option("--lifecycle", default="payments_fraud", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def history(lifecycle: str, as_json: bool) -> None:
+    """Versions of the model: trained on what, judged how, approved by whom and why."""
+    import json
+
+    found = _registry().history(lifecycle)
+    if as_json:
+        click.echo(json.dumps(found, indent=1, default=str))
+        return
+    for version in found:
+        click.echo("  ".join(f"{name}={value}" for name, value in version.items()))
+
+
+@main.command()
+@click.argument("version", type=int)
+@click.option("--reason", required=True, help="Why; kept in the audit trail.")
+@click.option("--approver", default=lambda: os.environ.get("USER", ""), help="Who [default: $USER].")
+@click.option("--override", is_flag=True, help="Approve although the gate refused it.")
+@click.option("--lifecycle", default="payments_fraud", show_default=True)
+def approve(version: int, reason: str, approver: str, override: bool, lifecycle: str) -> None:
+    """Make VERSION the champion, through the audited Dagster job."""
+    loop = _loop(lifecycle)
+    config = {"version": version, "reason": reason, "approver": approver, "override": override}
+    ran = loop.run("approve", config={f"{lifecycle}__champion": {"config": config}})
+    _say(ran.error or f"Version {version} of {lifecycle} is the champion.", ran.success)
+
+
+@main.command()
+@click.argument("version", type=int)
+@click.option("--reason", required=True)
+@click.option("--approver", default=lambda: os.environ.get("USER", ""))
+@click.option("--lifecycle", default="payments_fraud", show_default=True)
+def reject(version: int, reason: str, approver: str, lifecycle: str) -> None:
+    """Refuse VERSION, with the reason in the audit trail."""
+    from mdlc_assets.training.approval import reject as reject_version
+
+    reject_version(_registry(), _lifecycle(lifecycle).declaration, version, approver, reason)
+    _say(f"Version {version} of {lifecycle} is rejected.", True)
+
+
+@main.command()
+@click.option("--reason", required=True)
+@click.option("--approver", default=lambda: os.environ.get("USER", ""))
+@click.option("--lifecycle", default="payments_fraud", show_default=True)
+def rollback(reason: str, approver: str, lifecycle: str) -> None:
+    """Put the champion before this one back in service."""
+    from mdlc_assets.training.approval import rollback as roll_back
+
+    champion = roll_back(_registry(), _lifecycle(lifecycle).declaration, approver, reason)
+    ran = _loop(lifecycle).run("real_time_inference")
+    _say(ran.error or f"Version {champion.version} of {lifecycle} serves again.", ran.success)
+
+
+@main.command()
+@click.option(
+    "--source",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default="../shared/payments",
+    show_default=True,
+    help="The Fraud Detection Handbook's daily files.",
+)
+def table(source: Path) -> None:
+    """Print the handbook's baseline table out of the platform's own training and evaluation."""
+    from mdlc_assets.demo.table import print_table
+
+    print_table(_lifecycle("payments_fraud"), source)
+
+
+def _lifecycle(name: str) -> ModelLifecycle:
+    from mdlc_assets.definitions import lifecycle_files
+    from mdlc_assets.lifecycle import load_lifecycle
+
+    known = {lifecycle.declaration.name: lifecycle for lifecycle in map(load_lifecycle, lifecycle_files())}
+    if name not in known:
+        raise click.BadParameter(f"there is no lifecycle {name!r}; use one of {', '.join(sorted(known))}")
+    return known[name]
+
+
+def _registry():  # type: ignore[no-untyped-def]
+    from mdlc_assets.definitions import embedded_resources
+    from mdlc_assets.home import Home
+
+    return embedded_resources(Home())["registry"]
+
+
+def _loop(name: str):  # type: ignore[no-untyped-def]
+    from mdlc_assets.demo.loop import open_loop
+    from mdlc_assets.home import Home
+
+    return open_loop(_lifecycle(name), Home())
+
+
+def _say(text: str, good: bool) -> None:
+    click.echo(text, err=not good)
+    sys.exit(0 if good else 1)

@@ -1,0 +1,1 @@
+"""The demo: two weeks in the life of a model, told while they happen, on the very same jobs and sensors."""

@@ -1,0 +1,129 @@
+"""Drives a lifecycle in this process as Dagster's daemon would: ticks its sensors, runs what they ask for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.definitions import build_definitions, embedded_resources
+from mdlc_assets.home import Home
+from mdlc_assets.lifecycle import ModelLifecycle
+from mdlc_assets.workflows.jobs import job_name
+
+_SENSORS = ("new_files", "retrain_when_asked", "deploy_approved")
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A run that took place. `stopped_by` are the blocking checks that failed, `error` what went wrong."""
+
+    workflow: str
+    partition: str
+    success: bool
+    run_id: str
+    stopped_by: list[tuple[str, str]]
+    error: str
+
+
+@dataclass
+class Loop:
+    """The jobs and sensors of one lifecycle on one Dagster instance."""
+
+    lifecycle: LifecycleDeclaration
+    definitions: dg.Definitions
+    resources: Mapping[str, Any]
+    instance: dg.DagsterInstance
+    _cursors: dict[str, str | None] = field(default_factory=dict)
+    _run_keys: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        logging.getLogger("dagster").setLevel(logging.CRITICAL)
+        self._repository = self.definitions.get_repository_def()
+
+    def run(
+        self,
+        workflow: str,
+        first: date | None = None,
+        last: date | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> Ran:
+        """Run a workflow for no partition, a day, or a range of days in one run.
+
+        `config` is op configuration by op name, as in Dagster's launchpad.
+        """
+        job = self._repository.get_job(job_name(self.lifecycle, workflow))
+        tags, partition = {}, None
+        if first and last and last != first:
+            tags = {
+                "dagster/asset_partition_range_start": first.isoformat(),
+                "dagster/asset_partition_range_end": last.isoformat(),
+            }
+        elif first:
+            partition = first.isoformat()
+        result = job.execute_in_process(
+            instance=self.instance,
+            partition_key=partition,
+            tags=tags,
+            run_config={**_QUIET, "ops": dict(config or {})},
+            raise_on_error=False,
+        )
+        return _report(workflow, partition or (f"{first}...{last}" if first else ""), result)
+
+    def tick(self) -> list[Ran]:
+        """Tick each sensor once, in order, and run what it asks for."""
+        ran = []
+        for name in _SENSORS:
+            full = f"{self.lifecycle.name}_{name}"
+            sensor = self._repository.get_sensor_def(full)
+            with dg.build_sensor_context(
+                instance=self.instance,
+                cursor=self._cursors.get(full),
+                repository_def=self._repository,
+                resources=dict(self.resources),
+            ) as context:
+                tick = sensor.evaluate_tick(context)
+            self._cursors[full] = tick.cursor
+            for request in tick.run_requests or []:
+                if request.run_key in self._run_keys:
+                    continue
+                self._run_keys.add(request.run_key)
+                asked = request.job_name or sensor.job_name
+                workflow = asked.removeprefix(f"{self.lifecycle.name}_")
+                day = date.fromisoformat(request.partition_key) if request.partition_key else None
+                ran.append(self.run(workflow, day))
+        return ran
+
+
+def open_loop(lifecycle: ModelLifecycle, home: Home) -> Loop:
+    """The loop of a lifecycle on the local state that `mdlc dev` shows."""
+    home.prepare()
+    return Loop(
+        lifecycle.declaration,
+        build_definitions([lifecycle], home=home),
+        embedded_resources(home),
+        dg.DagsterInstance.from_config(str(home.dagster)),
+    )
+
+
+def _report(workflow: str, partition: str, result: dg.ExecuteInProcessResult) -> Ran:
+    stopped = [
+        (evaluation.check_name, evaluation.description or "")
+        for evaluation in result.get_asset_check_evaluations()
+        if not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR
+    ]
+    errors = []
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            shown = failure.user_failure_data or failure.error
+            cause = getattr(failure.error, "cause", None) if not failure.user_failure_data else None
+            text = getattr(shown, "description", None) or getattr(cause or shown, "message", "")
+            errors.append(f"{event.step_key}: {text.strip()}")
+    return Ran(workflow, partition, result.success, result.run_id, stopped, "\n".join(errors))

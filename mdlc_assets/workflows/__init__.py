@@ -1,0 +1,18 @@
+"""The workflow templates of every lifecycle: jobs, the schedule, the sensors that close the loop."""
+
+import dagster as dg
+
+from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.workflows.jobs import lifecycle_jobs
+from mdlc_assets.workflows.schedules import daily_catch_up
+from mdlc_assets.workflows.sensors import lifecycle_sensors
+
+
+def workflow_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
+    """Jobs, schedule and sensors of one lifecycle; all can be switched in the Dagster UI."""
+    jobs = lifecycle_jobs(lifecycle)
+    return dg.Definitions(
+        jobs=list(jobs.values()),
+        schedules=[daily_catch_up(lifecycle, jobs["batch_inference"])],
+        sensors=lifecycle_sensors(lifecycle, jobs),
+    )

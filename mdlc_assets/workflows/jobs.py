@@ -1,0 +1,69 @@
+"""The jobs of a lifecycle. Each is named `<lifecycle>_<workflow>` and says for whom and when it runs."""
+
+from __future__ import annotations
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from mdlc_assets.asset_style import asset_key, days_of
+from mdlc_assets.declaration import LifecycleDeclaration
+
+# What each workflow materialises. The partition is the day of the events, but for training, where it
+# is the day as of which the model is made.
+_DATA = ("raw", "validated", "quarantine", "quality_report", "features", "feature_state")
+_WORKFLOWS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "labels": ("Brings in labels alone, as for days before the first model.", ("labels",)),
+    "history": (
+        "Brings days of data in, from raw files to validated rows and features. Takes any range.",
+        _DATA,
+    ),
+    "train": (
+        "Trains as of a day, evaluates, and compares with the champion. Over a range it is a backtest.",
+        ("training_set", "candidate_model", "evaluation"),
+    ),
+    "retrain": (
+        "Trains as of a day because a monitor asked for it; approval by policy follows where declared.",
+        ("training_set", "candidate_model", "evaluation"),
+    ),
+    "approve": (
+        "Makes a version the champion: by policy the newest that passed its gate, or the one a person names.",
+        ("champion",),
+    ),
+    "batch_inference": (
+        "A new day: quality, features, scores, decisions, and what the monitors that need no labels say.",
+        (*_DATA, "batch_predictions", "decisions", "open_loop_report", "retrain_decision", "daily_report"),
+    ),
+    "monitor": (
+        "Labels of a day have arrived: was the model right?",
+        ("labels", "closed_loop_report"),
+    ),
+    "real_time_inference": (
+        "Changes the endpoint over to the champion and fills the online store.",
+        ("endpoint", "online_features"),
+    ),
+}
+_UNPARTITIONED = {"approve", "real_time_inference"}
+
+
+def job_name(lifecycle: LifecycleDeclaration, workflow: str) -> str:
+    """The name of a lifecycle's workflow as a job."""
+    return f"{lifecycle.name}_{workflow}"
+
+
+def lifecycle_jobs(lifecycle: LifecycleDeclaration) -> dict[str, UnresolvedAssetJobDefinition]:
+    """The jobs by workflow name."""
+    jobs = {}
+    for workflow, (description, names) in _WORKFLOWS.items():
+        selected = list(names)
+        if lifecycle.model.gate.approval == "policy" and workflow in {"train", "retrain"}:
+            selected.append("champion")
+        if lifecycle.deployment.real_time is None and workflow == "real_time_inference":
+            selected.remove("endpoint")
+        jobs[workflow] = dg.define_asset_job(
+            job_name(lifecycle, workflow),
+            selection=dg.AssetSelection.assets(*(asset_key(lifecycle, name) for name in selected)),
+            description=description,
+            partitions_def=None if workflow in _UNPARTITIONED else days_of(lifecycle),
+            tags={"mdlc/lifecycle": lifecycle.name, "mdlc/workflow": workflow},
+        )
+    return jobs

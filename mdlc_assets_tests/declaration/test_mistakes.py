@@ -1,0 +1,61 @@
+"""A wrong declaration names the field, the value and the mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mdlc_assets.declaration import DeclarationError, read_declaration
+from mdlc_assets_tests.conftest import SHIPPED
+
+_TEXT = (SHIPPED / "payments_fraud" / "defs.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "field", "value", "mend"),
+    [
+        ("  aggregate:", "  agregate:", "features.windows.0.agregate", "customer", "'aggregate'"),
+        ("algorithm: xgboost", "algorithm: xgbost", "model.algorithm", "'xgbost'", "'xgboost'"),
+        ("[1d, 7d, 30d]", "[1 day]", "features.windows.0.windows.0", "'1 day'", "7d"),
+        ("mean(amount)", "avg(amount)", "features.windows.0.aggregate", "avg(amount)", "mean"),
+        ("mean(amount)", "mean", "features.windows.0.aggregate", "mean", "mean(column)"),
+        ("team:fraud-platform", "bob", "owners.deployment", "'bob'", "team:payments-data"),
+        ("entity: terminal_id", "entity: terminal", "features.windows.1.entity", "'terminal'", "terminal_id"),
+        ("delay: 7d\n        aggregate", "delay: 3d\n        aggregate", "windows.1.delay", "'3d'", "delay"),
+        ("test_days: 3", "test_days: 0", "model.windows.test_days", "0", "at least 1"),
+        ("time: event_time", "time: when", "dataset", "when", "event_time"),
+        ("end: 2018-08-31", "end: 2017-08-31", "dataset", "2017-08-31", "on or after start"),
+        ("positive: the payment", "positif: the payment", "labels.positif", "payment", "'positive'"),
+        ("otherwise: allow", "otherwise: pass", "decisions", "pass", "pass: ..."),
+        ("learning_rate: 0.05", "random_state: 3", "model", "random_state", "seed:"),
+        ("name: payments_fraud", "name: Payments-Fraud", "name", "'Payments-Fraud'", "lower-case"),
+    ],
+)
+def test_each_mistake_is_named(
+    tmp_path: Path, right: str, wrong: str, field: str, value: str, mend: str
+) -> None:
+    assert right in _TEXT
+    path = tmp_path / "defs.yaml"
+    path.write_text(_TEXT.replace(right, wrong))
+    with pytest.raises(DeclarationError) as caught:
+        read_declaration(path)
+    assert str(path) in str(caught.value)
+    said = [str(problem) for problem in caught.value.problems]
+    assert any(field in line and value in line and mend in line.split("Mend:")[1] for line in said), said
+
+
+def test_all_problems_come_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "defs.yaml"
+    path.write_text(_TEXT.replace("algorithm: xgboost", "algorithm: magic").replace("may_lose", "may_loose"))
+    with pytest.raises(DeclarationError, match="2 problems"):
+        read_declaration(path)
+
+
+def test_a_missing_file_and_broken_yaml(tmp_path: Path) -> None:
+    with pytest.raises(DeclarationError, match="does not exist"):
+        read_declaration(tmp_path / "none.yaml")
+    path = tmp_path / "defs.yaml"
+    path.write_text("attributes: [")
+    with pytest.raises(DeclarationError, match="not YAML"):
+        read_declaration(path)

@@ -1,0 +1,27 @@
+"""The shipped declaration says what its README promises."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from mdlc_assets.declaration import LifecycleDeclaration
+
+
+def test_the_fifteen_features_of_the_handbook(payments_fraud: LifecycleDeclaration) -> None:
+    names = payments_fraud.features.names()
+    assert len(names) == 15
+    assert names[:3] == ["amount", "is_weekend", "is_night"]
+    assert names[-3:] == [f"terminal_fraud_share_{w}" for w in ("1d", "7d", "30d")]
+    assert payments_fraud.features.look_back() == timedelta(days=37)
+
+
+def test_a_fingerprint_follows_its_own_parts_only(payments_fraud: LifecycleDeclaration) -> None:
+    other = payments_fraud.model_copy(update={"description": "another"})
+    assert other.fingerprint() != payments_fraud.fingerprint()
+    assert other.fingerprint("features") == payments_fraud.fingerprint("features")
+
+
+def test_days_stay_inside_the_dataset(payments_fraud: LifecycleDeclaration) -> None:
+    days = payments_fraud.days(date(2018, 3, 1), date(2018, 4, 2))
+    assert days == [date(2018, 4, 1), date(2018, 4, 2)]
+    assert payments_fraud.days(date(2018, 8, 31), date(2019, 1, 1)) == [date(2018, 8, 31)]

@@ -1,0 +1,47 @@
+"""Which work follows from which files."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.workflows.arrivals import Arrivals, work_for
+
+_START = date(2018, 4, 1)
+_NOTHING = Arrivals({}, {})
+
+
+def _days(count: int, mark: str = "a") -> dict[date, str]:
+    return {_START + timedelta(days=i): mark for i in range(count)}
+
+
+def test_the_first_days_need_no_labels(payments_fraud: LifecycleDeclaration) -> None:
+    work = work_for(payments_fraud, Arrivals(_days(3), {}), _NOTHING, [])
+    assert work.event_days == list(_days(3))
+    assert work.waiting == []
+
+
+def test_a_day_waits_for_the_labels_of_a_week_before(payments_fraud: LifecycleDeclaration) -> None:
+    work = work_for(payments_fraud, Arrivals(_days(9), {}), Arrivals(_days(7), {}), [])
+    assert work.event_days == []
+    assert work.waiting[0] == "2018-04-08 waits for the labels of 2018-04-01"
+    work = work_for(payments_fraud, Arrivals(_days(9), _days(2)), Arrivals(_days(7), {}), [])
+    assert work.label_days == list(_days(2))
+    assert work.event_days == [date(2018, 4, 8), date(2018, 4, 9)]
+
+
+def test_labels_beside_the_events_count_after_their_delay(payments_fraud: LifecycleDeclaration) -> None:
+    landed = Arrivals(_days(10), _days(10))
+    work = work_for(payments_fraud, landed, _NOTHING, [])
+    assert work.label_days == list(_days(3))
+
+
+def test_a_replaced_file_is_run_again_alone(payments_fraud: LifecycleDeclaration) -> None:
+    landed = Arrivals({**_days(9), _START: "changed"}, _days(2))
+    work = work_for(payments_fraud, landed, Arrivals(_days(9), _days(2)), list(_days(2)))
+    assert (work.event_days, work.label_days) == ([_START], [])
+
+
+def test_days_outside_the_dataset_are_left_alone(payments_fraud: LifecycleDeclaration) -> None:
+    landed = Arrivals({date(2018, 3, 31): "a", date(2019, 1, 1): "a"}, {})
+    assert work_for(payments_fraud, landed, _NOTHING, []).event_days == []
