@@ -23,9 +23,7 @@ class Home:
         self.dagster.mkdir(parents=True, exist_ok=True)
         (self.root / "mlflow").mkdir(exist_ok=True)
         package = Path(__file__).parent
-        settings = next(
-            path for path in (package.parent / "dagster.yaml", package / "dagster.yaml") if path.exists()
-        )
+        settings = next(path for path in (package.parent / "dagster.yaml", package / "dagster.yaml") if path.exists())
         shutil.copyfile(settings, self.dagster / "dagster.yaml")
 
     @property

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import boto3
@@ -10,6 +14,7 @@ import pytest
 
 import mdlc_assets
 from mdlc_assets.declaration import LifecycleDeclaration, read_declaration
+from mdlc_assets.home import Home
 
 SHIPPED = Path(mdlc_assets.__file__).parent / "lifecycles"
 
@@ -46,3 +51,28 @@ def s3_root(_moto_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
     yield "s3://mdlc-test/some/prefix"
     bucket.objects.all().delete()
     bucket.delete()
+
+
+@dataclass(frozen=True)
+class DemoRun:
+    """What a demo printed, its exit code, and the state it left."""
+
+    output: str
+    code: int
+    home: Home
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
+    """`mdlc demo`, run once for all the tests that look at what it leaves (in one xdist worker)."""
+    home = Home(tmp_path_factory.mktemp("demo") / "home")
+    ran = subprocess.run(
+        [str(Path(sys.executable).parent / "mdlc"), "demo"],
+        env={**os.environ, "MDLC_HOME": str(home.root), "COLUMNS": "400"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    return DemoRun(ran.stdout, ran.returncode, home)

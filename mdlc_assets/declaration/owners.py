@@ -9,9 +9,7 @@ from pydantic import model_validator
 
 from mdlc_assets.declaration.base import Declared, refuse
 
-Stage = Literal[
-    "sourcing", "quality", "features", "model", "training", "deployment", "monitoring", "integration"
-]
+Stage = Literal["sourcing", "quality", "features", "model", "training", "deployment", "monitoring", "integration"]
 _OWNER = re.compile(r"^(team:[A-Za-z0-9_-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$")
 
 

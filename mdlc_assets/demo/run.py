@@ -80,8 +80,6 @@ def _clear(lifecycle: ModelLifecycle, home: Home) -> None:
     embedded_resources(home)["endpoints"].stop(lifecycle.declaration.name)
     for name in _STATE:
         shutil.rmtree(home.root / name, ignore_errors=True)
-    for path in home.root.glob("online_store.db*"):
-        path.unlink()
 
 
 def _bring_in_history(loop: Loop, feed: Feed, story: Story, told: Told, say, console: Console) -> None:  # type: ignore[no-untyped-def]
@@ -165,6 +163,6 @@ def _labels_of_the_last_week(loop: Loop, feed: Feed, story: Story, told: Told) -
 
 
 def _note_failure(told: Told, day: date, ran: Ran) -> None:
-    if not ran.success:
+    if not ran.success and not ran.stopped_by:
         told.failures.append(f"{day}: {ran.workflow} {ran.partition} failed: {ran.error}")
         told.add(day, "failed", f"{ran.workflow} {ran.partition}: {ran.error}")

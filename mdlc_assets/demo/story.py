@@ -31,8 +31,6 @@ def plan(days: Sequence[date]) -> Story:
     weeks; the file of the fifth day is broken. Raises ValueError with fewer than 80 days.
     """
     if len(days) < 80:
-        raise ValueError(
-            f"the demo needs 80 days of files (66 of history, 14 to live through) and found {len(days)}"
-        )
+        raise ValueError(f"the demo needs 80 days of files (66 of history, 14 to live through) and found {len(days)}")
     live = days[-LIVE_DAYS:]
     return Story(days[:-LIVE_DAYS], live, broken_day=live[4], drift_from=live[1], drift=1.5)

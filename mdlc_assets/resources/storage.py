@@ -27,6 +27,10 @@ class Storage(Protocol):
         """All names below the folder `prefix`, sorted."""
         ...
 
+    def marks(self, prefix: str) -> dict[str, str]:
+        """For each name below `prefix` a text that changes when its content is replaced; reads no content."""
+        ...
+
     def location(self, name: str) -> str:
         """What a person opens or a query engine reads: a path or an s3:// address."""
         ...
@@ -66,6 +70,10 @@ class FolderStorage:
             if path.is_file() and not path.name.startswith(".")
         )
 
+    def marks(self, prefix: str) -> dict[str, str]:
+        found = {name: (self.root / name).stat() for name in self.names(prefix)}
+        return {name: f"{stat.st_size} {stat.st_mtime_ns}" for name, stat in found.items()}
+
     def location(self, name: str) -> str:
         return str(self.root / name)
 
@@ -96,11 +104,14 @@ class S3Storage:
         self.client.delete_object(Bucket=self.bucket, Key=self._key(name))
 
     def names(self, prefix: str) -> list[str]:
+        return sorted(self.marks(prefix))
+
+    def marks(self, prefix: str) -> dict[str, str]:
         start = self._key(prefix.rstrip("/")) + "/"
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start)
         cut = len(self.prefix) + 1 if self.prefix else 0
-        found = [item["Key"][cut:] for page in pages for item in page.get("Contents", [])]
-        return sorted(name for name in found if not PurePosixPath(name).name.startswith("."))
+        found = {item["Key"][cut:]: item["ETag"] for page in pages for item in page.get("Contents", [])}
+        return {name: mark for name, mark in found.items() if not PurePosixPath(name).name.startswith(".")}
 
     def location(self, name: str) -> str:
         return f"s3://{self.bucket}/{self._key(name)}"

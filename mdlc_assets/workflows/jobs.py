@@ -5,12 +5,12 @@ from __future__ import annotations
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from mdlc_assets.asset_style import asset_key, days_of
+from mdlc_assets.asset_style import asset_key
 from mdlc_assets.declaration import LifecycleDeclaration
 
 # What each workflow materialises. The partition is the day of the events, but for training, where it
 # is the day as of which the model is made.
-_DATA = ("raw", "validated", "quarantine", "quality_report", "features", "feature_state")
+_DATA = ("raw", "validated", "quarantine", "quality_report", "features")
 _WORKFLOWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "labels": ("Brings in labels alone, as for days before the first model.", ("labels",)),
     "history": (
@@ -38,11 +38,10 @@ _WORKFLOWS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("labels", "closed_loop_report"),
     ),
     "real_time_inference": (
-        "Changes the endpoint over to the champion and fills the online store.",
-        ("endpoint", "online_features"),
+        "Changes the endpoint over to the champion.",
+        ("endpoint",),
     ),
 }
-_UNPARTITIONED = {"approve", "real_time_inference"}
 
 
 def job_name(lifecycle: LifecycleDeclaration, workflow: str) -> str:
@@ -63,7 +62,6 @@ def lifecycle_jobs(lifecycle: LifecycleDeclaration) -> dict[str, UnresolvedAsset
             job_name(lifecycle, workflow),
             selection=dg.AssetSelection.assets(*(asset_key(lifecycle, name) for name in selected)),
             description=description,
-            partitions_def=None if workflow in _UNPARTITIONED else days_of(lifecycle),
             tags={"mdlc/lifecycle": lifecycle.name, "mdlc/workflow": workflow},
         )
     return jobs

@@ -12,9 +12,7 @@ from mdlc_assets.resources.lake import Lake
 from mdlc_assets.resources.landing import LandingZone
 
 
-def daily_catch_up(
-    lifecycle: LifecycleDeclaration, job: UnresolvedAssetJobDefinition
-) -> dg.ScheduleDefinition:
+def daily_catch_up(lifecycle: LifecycleDeclaration, job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
     """Each morning at 09:00 UTC: run yesterday unless it was done already."""
 
     @dg.schedule(

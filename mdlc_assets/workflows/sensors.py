@@ -57,9 +57,7 @@ def _new_files(
                 "labels": _to_text({**done.labels, **_only(landed.labels, work.label_days)}),
             }
         )
-        requests = [
-            _request(jobs["monitor"], day, f"labels-{day}-{landed.labels[day]}") for day in work.label_days
-        ]
+        requests = [_request(jobs["monitor"], day, f"labels-{day}-{landed.labels[day]}") for day in work.label_days]
         requests += [
             _request(jobs["batch_inference"], day, f"events-{day}-{landed.transactions[day]}")
             for day in work.event_days
@@ -70,9 +68,7 @@ def _new_files(
     return new_files
 
 
-def _retrain(
-    lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAssetJobDefinition]
-) -> dg.SensorDefinition:
+def _retrain(lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
     @dg.sensor(
         name=f"{lifecycle.name}_retrain_when_asked",
         job=jobs["retrain"],
@@ -101,9 +97,7 @@ def _retrain(
     return retrain_when_asked
 
 
-def _deploy(
-    lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAssetJobDefinition]
-) -> dg.SensorDefinition:
+def _deploy(lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
     @dg.sensor(
         name=f"{lifecycle.name}_deploy_approved",
         job=jobs["real_time_inference"],

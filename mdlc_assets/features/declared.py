@@ -1,0 +1,48 @@
+"""What is wrong with declared features that only their engines can see."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from mdlc_assets.declaration import LifecycleDeclaration, Problem
+from mdlc_assets.quality.declared import expression_problems
+from mdlc_assets.sourcing.mapping import TYPES
+
+_ARITHMETIC = {"sum", "mean", "std", "share", "min", "max", "first", "last"}
+
+
+def features_problems(lifecycle: LifecycleDeclaration) -> list[Problem]:
+    """Expressions that do not parse or name unknown columns; text where numbers are needed."""
+    columns = list(lifecycle.dataset.columns)
+    types = {name: TYPES[column.type] for name, column in lifecycle.dataset.columns.items()}
+    types[lifecycle.labels.column] = pl.Int8()
+    empty = pl.DataFrame(schema=types)
+    found = []
+    for name, expression in lifecycle.features.rows.items():
+        field = f"features.rows.{name}"
+        problems = expression_problems(field, expression, columns)
+        kind = None if problems else empty.select(pl.sql_expr(expression).alias("v")).schema["v"]
+        if kind is not None and not (kind.is_numeric() or kind == pl.Boolean):
+            problems = [Problem(field, repr(expression), f"it gives {kind}", "write one that gives a number")]
+        found += problems
+    for i, family in enumerate(lifecycle.features.windows):
+        if family.where:
+            found += expression_problems(f"features.windows.{i}.where", family.where, columns)
+        for name in family.aggregate:
+            column = next(c for c in family.columns() if c.name.startswith(name))
+            if column.value is None:
+                continue
+            field = f"features.windows.{i}.aggregate.{name}"
+            problems = expression_problems(field, column.value, list(types))
+            kind = None if problems else empty.select(pl.sql_expr(column.value).alias("v")).schema["v"]
+            if kind is not None and column.aggregation in _ARITHMETIC and not (kind.is_numeric() or kind == pl.Boolean):
+                problems = [
+                    Problem(
+                        field,
+                        repr(column.value),
+                        f"{column.aggregation} needs numbers, and {column.value} is {kind}",
+                        "use distinct_count or count, or name a number column",
+                    )
+                ]
+            found += problems
+    return found

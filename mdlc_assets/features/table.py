@@ -1,0 +1,100 @@
+"""The feature table of some days: row-level expressions and windows, for rows in order of time and id."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+
+from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.features.windows import window_columns
+
+_DAY = timedelta(days=1)
+
+
+def entity_columns(lifecycle: LifecycleDeclaration) -> list[str]:
+    """The entities that windows or the model know, in the dataset's order."""
+    used = {lifecycle.model.entity, *(family.entity for family in lifecycle.features.windows)}
+    return [name for name in lifecycle.dataset.columns if name in used]
+
+
+def days_needed(lifecycle: LifecycleDeclaration, first: date, last: date) -> list[date]:
+    """The days whose events the features of `first` to `last` depend on."""
+    reach = -(-lifecycle.features.look_back() // _DAY)
+    return lifecycle.days(first - timedelta(days=reach), last)
+
+
+def label_days_needed(lifecycle: LifecycleDeclaration, first: date, last: date) -> list[date]:
+    """The days whose labels the features of `first` to `last` depend on."""
+    late = [column for column in lifecycle.features.window_columns() if _uses_label(lifecycle, column.value)]
+    if not late:
+        return []
+    nearest = min(column.delay for column in late) // _DAY
+    farthest = -(-max(column.window + column.delay for column in late) // _DAY)
+    return lifecycle.days(first - timedelta(days=farthest), last - timedelta(days=nearest))
+
+
+def feature_table(
+    lifecycle: LifecycleDeclaration,
+    events: pl.DataFrame,
+    labels: pl.DataFrame | None,
+    first: date,
+    last: date,
+) -> pl.DataFrame:
+    """Features of the events from `first` to `last` (UTC days): id, time, entities, then each as Float64.
+
+    `events` are validated rows of `days_needed`, `labels` those of `label_days_needed`, or None when no
+    feature uses them.
+    """
+    dataset, label = lifecycle.dataset, lifecycle.labels.column
+    if labels is not None:
+        events = events.join(labels.select(dataset.id, label), on=dataset.id, how="left", maintain_order="left")
+    begin = datetime(first.year, first.month, first.day, tzinfo=UTC)
+    end = datetime(last.year, last.month, last.day, tzinfo=UTC) + _DAY
+    wanted = events[dataset.time].is_between(begin, end, closed="left")
+    rows = events.filter(wanted)
+    decimals = {name: column.decimals for name, column in dataset.columns.items() if column.decimals is not None}
+    windowed = window_columns(events, wanted, lifecycle.features.window_columns(), time=dataset.time, decimals=decimals)
+    plain = rows.select(
+        dataset.id,
+        dataset.time,
+        *entity_columns(lifecycle),
+        *(
+            pl.sql_expr(expression).cast(pl.Float64).alias(f"_feature_{name}")
+            for name, expression in lifecycle.features.rows.items()
+        ),
+    )
+    # Two steps, since a feature may be called as the column it is made from.
+    plain = plain.rename({name: name.removeprefix("_feature_") for name in plain.columns})
+    return pl.concat([plain, windowed], how="horizontal").sort(dataset.time, dataset.id)
+
+
+def describe_features(lifecycle: LifecycleDeclaration) -> dict[str, str]:
+    """What each feature is, in words."""
+    said = {name: f"Of the event itself: {expression}" for name, expression in lifecycle.features.rows.items()}
+    for column in lifecycle.features.window_columns():
+        what = column.aggregation.replace("_", " ") + (f" of {column.value}" if column.value else " of events")
+        late = f", ending {column.delay} before the event" if column.delay else ", up to the event"
+        only = f", where {column.where}" if column.where else ""
+        said[column.name] = (
+            f"{what[0].upper()}{what[1:]} of the same {column.entity} over {column.window}{late}{only}; "
+            f"{column.default:g} where there is none."
+        )
+    return said
+
+
+def sources_of(lifecycle: LifecycleDeclaration, feature: str) -> list[tuple[str, str]]:
+    """The (table, column) pairs that a feature is made from."""
+    if feature in lifecycle.features.rows:
+        used = pl.sql_expr(lifecycle.features.rows[feature]).meta.root_names()
+    else:
+        column = next(c for c in lifecycle.features.window_columns() if c.name == feature)
+        parts = [part for part in (column.value, column.where) if part]
+        used = [column.entity, lifecycle.dataset.time]
+        used += [name for part in parts for name in pl.sql_expr(part).meta.root_names()]
+    label = lifecycle.labels.column
+    return [("labels" if name == label else "validated", name) for name in dict.fromkeys(used)]
+
+
+def _uses_label(lifecycle: LifecycleDeclaration, value: str | None) -> bool:
+    return value is not None and lifecycle.labels.column in pl.sql_expr(value).meta.root_names()

@@ -1,0 +1,130 @@
+"""`decisions`: what follows from each score."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import dagster as dg
+import polars as pl
+
+from mdlc_assets import plots
+from mdlc_assets.asset_style import asset_key, daily_asset, days_in_run, frame_schema
+from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.integration.rules import RuleError, RuleSet
+from mdlc_assets.resources.lake import DayAbsentError, Lake
+
+_USUAL_DAYS = 14
+_FEWEST_DAYS = 5
+_JUMP = 3.0
+_LEAST_SHARE = 0.01
+
+
+def integration_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
+    """Stage 8 of a lifecycle."""
+    name, dataset = lifecycle.name, lifecycle.dataset
+    key = asset_key(lifecycle, "decisions")
+    said = "; ".join(f"{rule.decide} when {rule.when}" for rule in lifecycle.decisions.rules)
+
+    @dg.asset(
+        **daily_asset(lifecycle, "integration", "decisions"),
+        deps=[asset_key(lifecycle, table) for table in ("batch_predictions", "features", "validated")],
+        description=f"A decision for each event of the day, by the first rule that holds, and the action it "
+        f"leads to. Rules: {said}; otherwise {lifecycle.decisions.otherwise}.",
+    )
+    def decisions(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+        rules = RuleSet(lifecycle.decisions)
+        version = lifecycle.fingerprint("decisions")
+        rows = pl.DataFrame()
+        total = 0
+        for day in days_in_run(context):
+            try:
+                scores, features, events = (
+                    lake.table(name, table).read_day(day) for table in ("batch_predictions", "features", "validated")
+                )
+                decided = rules.decide_all(_wide(scores, features, events, on=dataset.id))
+            except (DayAbsentError, RuleError) as error:
+                raise dg.Failure(description=f"{day}: {error}", allow_retries=False) from None
+            rows = pl.concat(
+                [scores.select(dataset.id, dataset.time, "score"), decided], how="horizontal"
+            ).with_columns(scores["model_version"], pl.lit(version).alias("rules_version"))
+            lake.table(name, "decisions").write_day(day, rows)
+            total += rows.height
+            counts = dict(rows["decision"].value_counts().iter_rows())
+            context.add_asset_metadata(
+                {"dagster/partition_row_count": rows.height, **counts}, partition_key=day.isoformat()
+            )
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/column_schema": frame_schema(rows),
+                "dagster/table_name": f"{name}.decisions",
+                "dagster/row_count": total,
+                "rules version": version,
+                "decisions by day": dg.MetadataValue.md(_rates_plot(lake, lifecycle)),
+            }
+        )
+
+    @dg.multi_asset_check(
+        specs=[dg.AssetCheckSpec("rates", asset=key, description="No decision is suddenly three times as frequent.")],
+        name=f"{name}_decisions_checks",
+    )
+    def rates(
+        context: dg.AssetCheckExecutionContext, lake: Lake
+    ) -> Iterator[dg.AssetCheckEvaluation | dg.AssetCheckResult]:
+        table = lake.table(name, "decisions")
+        jumps = []
+        for day in days_in_run(context):
+            before = [d for d in table.days() if day - timedelta(days=_USUAL_DAYS) <= d < day]
+            now = _shares(table.read_day(day, ["decision"]))
+            text = ""
+            if len(before) >= _FEWEST_DAYS:
+                usual = _shares(table.read(before, ["decision"]))
+                text = "; ".join(
+                    f"{decision} {share:.1%}, usually {usual.get(decision, 0):.1%}"
+                    for decision, share in sorted(now.items())
+                    if share > max(_LEAST_SHARE, _JUMP * usual.get(decision, 0))
+                )
+            yield dg.AssetCheckEvaluation(
+                asset_key=key,
+                check_name="rates",
+                passed=not text,
+                description=text or "as usual",
+                metadata={},
+                partition=day.isoformat(),
+                severity=dg.AssetCheckSeverity.WARN,
+            )
+            jumps += [f"{day}: {text}"] if text else []
+        yield dg.AssetCheckResult(
+            asset_key=key,
+            check_name="rates",
+            passed=not jumps,
+            severity=dg.AssetCheckSeverity.WARN,
+            description="\n".join(jumps) or "as usual",
+        )
+
+    return dg.Definitions(assets=[decisions], asset_checks=[rates])
+
+
+def _wide(first: pl.DataFrame, *others: pl.DataFrame, on: str) -> pl.DataFrame:
+    """All columns of the frames side by side; of those with the same name the first frame's."""
+    for other in others:
+        new = [column for column in other.columns if column == on or column not in first.columns]
+        first = first.join(other.select(new), on=on, how="left", maintain_order="left")
+    return first
+
+
+def _shares(rows: pl.DataFrame) -> dict[str, float]:
+    return {decision: count / rows.height for decision, count in rows["decision"].value_counts().iter_rows()}
+
+
+def _rates_plot(lake: Lake, lifecycle: LifecycleDeclaration) -> str:
+    table = lake.table(lifecycle.name, "decisions")
+    days = table.days()[-28:]
+    shares = [_shares(table.read_day(day, ["decision"])) for day in days]
+    figure, axes = plots.new_figure()
+    colours = (plots.RED, plots.ORANGE, plots.BLUE, plots.GREEN)
+    others = [decision for decision in lifecycle.decisions.actions if decision != lifecycle.decisions.otherwise]
+    for colour, decision in zip(colours, others, strict=False):
+        axes.plot(days, [share.get(decision, 0) for share in shares], marker=".", color=colour, label=decision)
+    axes.set_ylabel("share of events")
+    axes.legend(fontsize=8)
+    figure.autofmt_xdate()
+    return plots.as_markdown(figure)

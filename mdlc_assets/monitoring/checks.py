@@ -1,0 +1,65 @@
+"""Checks of stage 7: they warn, and stop nothing."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dagster as dg
+
+from mdlc_assets.asset_style import asset_key, days_in_run
+from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.resources.lake import Lake
+
+
+def monitoring_checks(lifecycle: LifecycleDeclaration) -> list[dg.AssetChecksDefinition]:
+    """`no_drift` on the open loop, `as_promised` on the closed one."""
+    declared = lifecycle.monitoring.retrain
+
+    def drift(document: dict[str, Any]) -> str:
+        return "; ".join(document["reasons"]) if document["alarm"] else ""
+
+    def promise(document: dict[str, Any]) -> str:
+        promised = (document["promised"] or {}).get(declared.metric)
+        recent = document["recent"]["metrics"].get(declared.metric)
+        if promised is None or recent is None or recent >= promised - declared.drop:
+            return ""
+        return f"{declared.metric} {recent:.3f} over {document['recent']['days']} days, promised {promised:.3f}"
+
+    return [
+        _warn(lifecycle, "open_loop_report", "no_drift", "Inputs and scores are as in training.", drift),
+        _warn(lifecycle, "closed_loop_report", "as_promised", "The model keeps what the gate saw.", promise),
+    ]
+
+
+def _warn(
+    lifecycle: LifecycleDeclaration, asset: str, check: str, said: str, fault: Callable[[dict[str, Any]], str]
+) -> dg.AssetChecksDefinition:
+    key = asset_key(lifecycle, asset)
+
+    @dg.multi_asset_check(
+        specs=[dg.AssetCheckSpec(check, asset=key, description=said)], name=f"{lifecycle.name}_{asset}_checks"
+    )
+    def checks(
+        context: dg.AssetCheckExecutionContext, lake: Lake
+    ) -> Iterator[dg.AssetCheckEvaluation | dg.AssetCheckResult]:
+        found = []
+        for day in days_in_run(context):
+            text = fault(lake.documents(lifecycle.name, asset).read_document(day))
+            yield dg.AssetCheckEvaluation(
+                asset_key=key,
+                check_name=check,
+                passed=not text,
+                description=text or said,
+                metadata={},
+                severity=dg.AssetCheckSeverity.WARN,
+                partition=day.isoformat(),
+            )
+            found += [f"{day}: {text}"] if text else []
+        yield dg.AssetCheckResult(
+            asset_key=key,
+            check_name=check,
+            passed=not found,
+            severity=dg.AssetCheckSeverity.WARN,
+            description="\n".join(found) or said,
+        )
+
+    return checks
