@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
+from datetime import date
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +27,11 @@ def new_figure(width: float = 7, height: float = 2.6) -> tuple[Figure, Axes]:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)
     return figure, axes
+
+
+def dates(days: Sequence[date]) -> np.ndarray:
+    """Days as matplotlib's axes take them."""
+    return np.array(list(days), dtype="datetime64[D]")
 
 
 def as_svg(figure: Figure) -> str:

@@ -67,23 +67,23 @@ class WindowFeatures(Declared):
         return self
 
     def columns(self) -> list[WindowColumn]:
-        """The columns of the family, aggregation by aggregation and window by window."""
+        """The columns of the family, window by window, in each the aggregations as declared."""
         found = []
-        for name, call in self.aggregate.items():
-            aggregation, value = parse_aggregation(call)
-            found += [
-                WindowColumn(
-                    f"{name}_{duration_name(window)}",
-                    self.entity,
-                    aggregation,
-                    value,
-                    window,
-                    self.delay,
-                    self.where,
-                    self.default,
+        for window in self.windows:
+            for name, call in self.aggregate.items():
+                aggregation, value = parse_aggregation(call)
+                found.append(
+                    WindowColumn(
+                        f"{name}_{duration_name(window)}",
+                        self.entity,
+                        aggregation,
+                        value,
+                        window,
+                        self.delay,
+                        self.where,
+                        self.default,
+                    )
                 )
-                for window in self.windows
-            ]
         return found
 
 

@@ -91,11 +91,10 @@ class Loop:
                 tick = sensor.evaluate_tick(context)
             self._cursors[full] = tick.cursor
             for request in tick.run_requests or []:
-                if request.run_key in self._run_keys:
+                if request.run_key and request.run_key in self._run_keys:
                     continue
-                self._run_keys.add(request.run_key)
-                asked = request.job_name or sensor.job_name
-                workflow = asked.removeprefix(f"{self.lifecycle.name}_")
+                self._run_keys.add(request.run_key or "")
+                workflow = (request.job_name or sensor.job_name or "").removeprefix(f"{self.lifecycle.name}_")
                 day = date.fromisoformat(request.partition_key) if request.partition_key else None
                 ran.append(self.run(workflow, day))
         return ran
@@ -122,8 +121,7 @@ def _report(workflow: str, partition: str, result: dg.ExecuteInProcessResult) ->
     for event in result.all_events:
         if event.is_step_failure:
             failure = event.step_failure_data
-            shown = failure.user_failure_data or failure.error
-            cause = getattr(failure.error, "cause", None) if not failure.user_failure_data else None
-            text = getattr(shown, "description", None) or getattr(cause or shown, "message", "")
-            errors.append(f"{event.step_key}: {text.strip()}")
+            told = failure.user_failure_data.description if failure.user_failure_data else None
+            cause = failure.error.cause or failure.error if failure.error else None
+            errors.append(f"{event.step_key}: {told or (cause.message.strip() if cause else 'failed')}")
     return Ran(workflow, partition, result.success, result.run_id, stopped, "\n".join(errors))

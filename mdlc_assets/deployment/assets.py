@@ -46,7 +46,7 @@ def deployment_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                 {
                     "dagster/partition_row_count": rows.height,
                     "model version": version.version,
-                    "mean score": float(rows["score"].mean() or 0),
+                    "mean score": rows["score"].sum() / max(1, rows.height),
                 },
                 partition_key=day.isoformat(),
             )

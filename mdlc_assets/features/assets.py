@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 
 import dagster as dg
+import numpy as np
 import polars as pl
 
 from mdlc_assets import plots
@@ -134,7 +135,7 @@ def _lineage(lifecycle: LifecycleDeclaration) -> dg.TableColumnLineage:
 
 def _zero_plot(frame: pl.DataFrame, names: list[str]) -> str:
     figure, axes = plots.new_figure(height=0.6 + 0.2 * len(names))
-    shares = [float((frame[name] == 0).mean() or 0) for name in names]
+    shares = [float(np.mean(frame[name].to_numpy() == 0)) for name in names]
     axes.barh(names[::-1], shares[::-1], color=plots.BLUE)
     axes.set_xlim(0, 1)
     axes.set_xlabel("share of zeros")

@@ -123,7 +123,9 @@ def _rates_plot(lake: Lake, lifecycle: LifecycleDeclaration) -> str:
     colours = (plots.RED, plots.ORANGE, plots.BLUE, plots.GREEN)
     others = [decision for decision in lifecycle.decisions.actions if decision != lifecycle.decisions.otherwise]
     for colour, decision in zip(colours, others, strict=False):
-        axes.plot(days, [share.get(decision, 0) for share in shares], marker=".", color=colour, label=decision)
+        axes.plot(
+            plots.dates(days), [share.get(decision, 0) for share in shares], marker=".", color=colour, label=decision
+        )
     axes.set_ylabel("share of events")
     axes.legend(fontsize=8)
     figure.autofmt_xdate()

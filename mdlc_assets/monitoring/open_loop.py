@@ -43,8 +43,9 @@ class Profile:
 def make_profile(days: Mapping[date, np.ndarray]) -> Profile:
     """The profile of a column from its values on each reference day."""
     pooled = np.concatenate(list(days.values()))
-    edges = np.unique(np.quantile(pooled[pooled != 0], np.linspace(0, 1, _BINS + 1)[1:-1])) if pooled.any() else []
-    edges = np.asarray(edges, dtype=np.float64)
+    edges = np.empty(0)
+    if pooled.any():
+        edges = np.unique(np.quantile(pooled[pooled != 0], np.linspace(0, 1, _BINS + 1)[1:-1]))
     share = histogram(pooled, edges)
     distances = {day: float(jensenshannon(histogram(values, edges), share, base=2)) for day, values in days.items()}
     usual = {

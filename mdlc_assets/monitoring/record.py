@@ -118,7 +118,7 @@ class Record:
                 report["metrics"].get(metric),
                 report["recent"]["metrics"].get(metric),
                 report["recent"]["days"],
-                tuple(report["recent"]["interval"]) if report["recent"]["interval"] else None,  # type: ignore[arg-type]
+                tuple(report["recent"]["interval"]) if report["recent"]["interval"] else None,
                 (report["promised"] or {}).get(metric),
             )
             for day, report in sorted(reports.items())

@@ -50,7 +50,7 @@ def render(lifecycle: LifecycleDeclaration, found: Figures) -> str:
         open_loop=today,
         columns=columns,
         model=found.model,
-        realised=[found.closed_loop[day] | {"day": day} for day in sorted(found.closed_loop)[-7:]][::-1],
+        realised=[{**found.closed_loop[day], "day": day} for day in sorted(found.closed_loop)[-7:]][::-1],
         plots=[
             ("Rows a day, and those in quarantine", _volume(found)),
             ("What moved most: distance from the training days", _distances(found, [name for name, _ in columns])),
@@ -98,8 +98,8 @@ def _volume(found: Figures) -> str:
     figure, axes = plots.new_figure()
     days = sorted(found.quality)
     colours = [plots.BLUE if found.quality[day]["passed"] else plots.RED for day in days]
-    axes.bar(days, [found.quality[day]["rows"] for day in days], color=colours)
-    axes.bar(days, [-found.quality[day]["quarantined"] for day in days], color=plots.ORANGE)
+    axes.bar(plots.dates(days), [found.quality[day]["rows"] for day in days], color=colours)
+    axes.bar(plots.dates(days), [-found.quality[day]["quarantined"] for day in days], color=plots.ORANGE)
     axes.axhline(0, color=plots.GREY, linewidth=0.8)
     axes.set_ylabel("rows")
     figure.autofmt_xdate()
@@ -108,12 +108,14 @@ def _volume(found: Figures) -> str:
 
 def _distances(found: Figures, names: Sequence[str]) -> str:
     figure, axes = plots.new_figure()
-    days = sorted(found.open_loop)
     colours = (plots.RED, plots.BLUE, plots.ORANGE, plots.GREEN)
     for colour, name in zip(colours, names[:_SHOWN_FEATURES], strict=False):
-        values = [found.open_loop[day].get("columns", {}).get(name, {}).get("distance") for day in days]
-        kept = [(day, value) for day, value in zip(days, values, strict=True) if value is not None]
-        axes.plot([day for day, _ in kept], [value for _, value in kept], marker=".", color=colour, label=name)
+        kept = {
+            day: said["columns"][name]["distance"]
+            for day, said in sorted(found.open_loop.items())
+            if name in said["columns"]
+        }
+        axes.plot(plots.dates(list(kept)), list(kept.values()), marker=".", color=colour, label=name)
     if names:
         axes.legend(fontsize=8, loc="upper left")
     axes.set_ylim(bottom=0)
@@ -125,21 +127,14 @@ def _distances(found: Figures, names: Sequence[str]) -> str:
 def _realised(lifecycle: LifecycleDeclaration, found: Figures) -> str:
     metric = lifecycle.monitoring.retrain.metric
     figure, axes = plots.new_figure()
-    days = [day for day in sorted(found.closed_loop) if found.closed_loop[day]["metrics"].get(metric) is not None]
-    axes.plot(
-        days, [found.closed_loop[day]["metrics"][metric] for day in days], marker="o", color=plots.BLUE, label="day"
-    )
-    promised = [(found.closed_loop[day]["promised"] or {}).get(metric) for day in days]
-    kept = [(day, value) for day, value in zip(days, promised, strict=True) if value is not None]
-    axes.step(
-        [day for day, _ in kept],
-        [value for _, value in kept],
-        where="mid",
-        color=plots.GREY,
-        linestyle="--",
-        label="promised",
-    )
-    if days:
+    reports = sorted(found.closed_loop.items())
+    kept = {day: said["metrics"][metric] for day, said in reports if said["metrics"].get(metric) is not None}
+    promised = {
+        day: said["promised"][metric] for day, said in reports if (said["promised"] or {}).get(metric) is not None
+    }
+    axes.plot(plots.dates(list(kept)), list(kept.values()), marker="o", color=plots.BLUE, label="day")
+    axes.plot(plots.dates(list(promised)), list(promised.values()), color=plots.GREY, ls="--", label="promised")
+    if kept:
         axes.legend(fontsize=8, loc="lower left")
     axes.set_ylim(0, 1)
     figure.autofmt_xdate()
@@ -152,7 +147,7 @@ def _decisions(lifecycle: LifecycleDeclaration, found: Figures) -> str:
     others = [decision for decision in lifecycle.decisions.actions if decision != lifecycle.decisions.otherwise]
     for colour, decision in zip((plots.RED, plots.ORANGE, plots.BLUE, plots.GREEN), others[::-1], strict=False):
         shares = [100 * found.decisions[day].get(decision, 0) for day in days]
-        axes.plot(days, shares, marker=".", color=colour, label=decision)
+        axes.plot(plots.dates(days), shares, marker=".", color=colour, label=decision)
     axes.legend(fontsize=8, loc="upper left")
     axes.set_ylabel("% of events")
     axes.set_ylim(bottom=0)

@@ -105,7 +105,7 @@ def _volume_plot(lake: Lake, lifecycle: LifecycleDeclaration, last) -> str:  # t
     reports = [documents.read_document(day) for day in days]
     figure, axes = plots.new_figure()
     colours = [plots.BLUE if report["passed"] else plots.RED for report in reports]
-    axes.bar(days, [report["rows"] for report in reports], color=colours)
+    axes.bar(plots.dates(days), [report["rows"] for report in reports], color=colours)
     axes.set_ylabel("rows a day")
     axes.set_title("Rows that passed validation; days in red were stopped", fontsize=9, loc="left")
     figure.autofmt_xdate()

@@ -68,7 +68,7 @@ def judge_entities(rule: EntityRule, day: date, earlier: Mapping[date, pl.DataFr
     if share <= rule.tolerated_share:
         return RuleResult(rule.name, rule.severity, True, share, f"{share:.2%} of {both.height} break it")
     stuck = broken.filter(change == 0).height / broken.height
-    days = f"{broken['_day'].min()} to {day}"
+    days = f"{min(broken['_day'].to_list())} to {day}"
     text = (
         f"{rule.column} should {should}, but for {share:.1%} of {both.height} {rule.entity} values it does not "
         f"from {days} ({stuck:.0%} of those did not change at all; {rule.tolerated_share:.2%} is tolerated). "
@@ -110,5 +110,5 @@ def judge_volume(
 
 def rule_names(quality: Quality) -> dict[str, str]:
     """All rules over days with their severity."""
-    names = {"volume": quality.volume.severity, "hours": quality.volume.severity}
+    names: dict[str, str] = {"volume": quality.volume.severity, "hours": quality.volume.severity}
     return names | {rule.name: rule.severity for rule in quality.entities}

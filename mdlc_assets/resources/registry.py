@@ -6,7 +6,10 @@ that serves. Only an approval moves `champion`.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -168,8 +171,12 @@ class Registry(dg.ConfigurableResource):
         ]
 
     def _client(self) -> MlflowClient:
+        # MLflow draws a bar for each small file, and tells of each table it makes.
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         from mlflow import MlflowClient
 
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         if self.tracking_uri.startswith("sqlite:///"):
             Path(self.tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         return MlflowClient(self.tracking_uri, self.tracking_uri)
@@ -177,15 +184,12 @@ class Registry(dg.ConfigurableResource):
     def _experiment(self, client: MlflowClient, name: str) -> str:
         from mlflow.exceptions import MlflowException
 
-        found = client.get_experiment_by_name(name)
-        if found is not None:
-            return found.experiment_id
-        client.create_registered_model(name)
-        try:
+        # A process that was killed between the two, or another one that is quicker, may have made either.
+        with contextlib.suppress(MlflowException):
+            client.create_registered_model(name)
+        with contextlib.suppress(MlflowException):
             return client.create_experiment(name, artifact_location=f"{self.artifact_root}/{name}")
-        except MlflowException:
-            # Another process was quicker.
-            return client.get_experiment_by_name(name).experiment_id
+        return client.get_experiment_by_name(name).experiment_id  # type: ignore[union-attr]
 
 
 def _describe(folder: Path, run_id: str, features: list[str]) -> None:
@@ -204,4 +208,4 @@ def _describe(folder: Path, run_id: str, features: list[str]) -> None:
 
 def _version(item: ModelVersion) -> Version:
     tags = dict(item.tags)
-    return Version(int(item.version), item.run_id, tags.get("mdlc.as_of", ""), tags.get("mdlc.digest", ""), tags)
+    return Version(int(item.version), item.run_id or "", tags.get("mdlc.as_of", ""), tags.get("mdlc.digest", ""), tags)

@@ -87,7 +87,7 @@ def _write(
     table = lake.table(lifecycle.name, table_name)
     for day, found in landed.items():
         table.write_day(day, found.rows)
-        said = {"dagster/partition_row_count": found.rows.height, "files": found.files}
+        said: dict[str, int | str] = {"dagster/partition_row_count": found.rows.height, "files": found.files}
         if found.repeated:
             said["files that came twice"] = ", ".join(found.repeated)
         context.add_asset_metadata(said, partition_key=day.isoformat())

@@ -34,7 +34,7 @@ def read_file(name: str, content: bytes) -> pl.DataFrame:
         if lowered.endswith(".gz"):
             content = gzip.decompress(content)
         if ".csv" in lowered:
-            return pl.read_csv(io.BytesIO(content), infer_schema=False, missing_utf8_is_empty_string=False)
+            return pl.read_csv(io.BytesIO(content), infer_schema=False)
         return pl.read_ndjson(io.BytesIO(content), infer_schema_length=None)
     except (pl.exceptions.PolarsError, OSError, EOFError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0][:120]

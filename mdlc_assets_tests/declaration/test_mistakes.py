@@ -32,9 +32,7 @@ _TEXT = (SHIPPED / "payments_fraud" / "defs.yaml").read_text()
         ("name: payments_fraud", "name: Payments-Fraud", "name", "'Payments-Fraud'", "lower-case"),
     ],
 )
-def test_each_mistake_is_named(
-    tmp_path: Path, right: str, wrong: str, field: str, value: str, mend: str
-) -> None:
+def test_each_mistake_is_named(tmp_path: Path, right: str, wrong: str, field: str, value: str, mend: str) -> None:
     assert right in _TEXT
     path = tmp_path / "defs.yaml"
     path.write_text(_TEXT.replace(right, wrong))

@@ -11,7 +11,7 @@ def test_the_fifteen_features_of_the_handbook(payments_fraud: LifecycleDeclarati
     names = payments_fraud.features.names()
     assert len(names) == 15
     assert names[:3] == ["amount", "is_weekend", "is_night"]
-    assert names[-3:] == [f"terminal_fraud_share_{w}" for w in ("1d", "7d", "30d")]
+    assert names[-4:] == [f"terminal_{what}_{w}" for w in ("7d", "30d") for what in ("payments", "fraud_share")]
     assert payments_fraud.features.look_back() == timedelta(days=37)
 
 

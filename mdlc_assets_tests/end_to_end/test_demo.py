@@ -44,8 +44,7 @@ def test_drift_led_to_one_retraining_and_the_new_model_is_better(
 
     closed = lake.documents(name, "closed_loop_report")
     before, after = (
-        [closed.read_document(day) for day in live[1:] if (day > trained[0]) == late]
-        for late in (False, True)
+        [closed.read_document(day) for day in live[1:] if (day > trained[0]) == late] for late in (False, True)
     )
     assert {report["model_version"] for report in after} == {evaluation["version"]}
     mean = [sum(report["metrics"][metric] for report in some) / len(some) for some in (before, after)]
@@ -61,9 +60,7 @@ def test_the_champion_is_approved_and_on_record(demo: DemoRun, payments_fraud: L
     assert int(champion.version) == max(int(version["version"]) for version in versions)
 
 
-def test_the_report_is_one_file_that_asks_for_nothing(
-    demo: DemoRun, payments_fraud: LifecycleDeclaration
-) -> None:
+def test_the_report_is_one_file_that_asks_for_nothing(demo: DemoRun, payments_fraud: LifecycleDeclaration) -> None:
     page = (demo.home.reports / payments_fraud.name / "latest.html").read_text()
     assert "<svg" in page
     assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", page)
