@@ -35,7 +35,12 @@ def main(source: Path) -> None:
             assert ran.success, ran.error
             print(f"| {workflow}, {len(feed.days)} days | {time.perf_counter() - started:.1f} s |")
         print(f"| both | {time.perf_counter() - began:.1f} s |")
-        rows = loop.resources["lake"].table(lifecycle.declaration.name, "features").read(feed.days, []).height
+        rows = (
+            loop.resources["lake"]
+            .table(lifecycle.declaration.name, "features")
+            .read(feed.days, ["transaction_id"])
+            .height
+        )
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(f"| rows of features | {rows} |\n| peak memory | {peak:.2f} GB |")
 

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 
 import boto3
+import polars as pl
 import pytest
 
 import mdlc_assets
@@ -17,6 +19,8 @@ from mdlc_assets.declaration import LifecycleDeclaration, read_declaration
 from mdlc_assets.home import Home
 
 SHIPPED = Path(mdlc_assets.__file__).parent / "lifecycles"
+PAYMENTS = Path(__file__).parents[2] / "shared" / "payments"
+"""The real files of the Fraud Detection Handbook, which are not part of the repository."""
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +55,25 @@ def s3_root(_moto_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
     yield "s3://mdlc-test/some/prefix"
     bucket.objects.all().delete()
     bucket.delete()
+
+
+def handbook_day(day: date) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """A day of real payments under our names, and its labels."""
+    frame = pl.read_parquet(PAYMENTS / f"{day}.parquet")
+    time = pl.col("TX_DATETIME").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    events = frame.select(
+        pl.col("TRANSACTION_ID").alias("transaction_id"),
+        time.alias("event_time"),
+        pl.col("CUSTOMER_ID").alias("customer_id"),
+        pl.col("TERMINAL_ID").alias("terminal_id"),
+        pl.col("TX_AMOUNT").alias("amount"),
+    )
+    labels = frame.select(
+        pl.col("TRANSACTION_ID").alias("transaction_id"),
+        pl.col("TX_FRAUD").cast(pl.Int8).alias("is_fraud"),
+        (time + timedelta(days=7)).alias("known_at"),
+    )
+    return events, labels
 
 
 @dataclass(frozen=True)

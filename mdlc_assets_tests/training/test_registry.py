@@ -1,0 +1,123 @@
+"""The registry on a real MLflow with SQLite: versions, approvals, what may serve, the trail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.resources.registry import Candidate, Registry, UnknownVersionError
+from mdlc_assets.training.algorithms import fit, load_model
+from mdlc_assets.training.approval import (
+    GATE_TAG,
+    ApprovalError,
+    approve,
+    approve_by_policy,
+    reject,
+    rollback,
+)
+
+_NAME = "payments_fraud"
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An empty MLflow database: to make one takes seconds."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    registry = Registry(tracking_uri=f"sqlite:///{folder}/mlflow.db", artifact_root=str(folder))
+    assert registry.champion(_NAME) is None
+    return (folder / "mlflow.db").read_bytes()
+
+
+@pytest.fixture
+def registry(tmp_path: Path, migrated: bytes) -> Registry:
+    (tmp_path / "mlflow.db").write_bytes(migrated)
+    return Registry(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", artifact_root=str(tmp_path / "artifacts"))
+
+
+def _candidate(payments_fraud: LifecycleDeclaration, as_of: str, seed: int = 0) -> Candidate:
+    rng = np.random.default_rng(seed)
+    rows = pl.DataFrame({"a": rng.normal(size=50), "y": rng.integers(0, 2, 50)})
+    model = payments_fraud.model.model_copy(update={"hyperparameters": {"n_estimators": 2}})
+    fitted = fit(model, rows, ["a"], "y")
+    files = {f"{folder}/{name}": content for folder in ("model", "judged") for name, content in fitted.files().items()}
+    return Candidate(as_of, fitted.digest(), files, ["a"], {"seed": 0}, {"mdlc.train": "some days"})
+
+
+def test_the_same_candidate_is_registered_once(registry: Registry, payments_fraud: LifecycleDeclaration) -> None:
+    first = registry.register(_NAME, _candidate(payments_fraud, "2018-06-01"))
+    assert registry.register(_NAME, _candidate(payments_fraud, "2018-06-01")).version == first.version == 1
+    assert registry.register(_NAME, _candidate(payments_fraud, "2018-06-02")).version == 2
+    assert registry.register(_NAME, _candidate(payments_fraud, "2018-06-02", seed=1)).version == 3
+
+
+def test_the_model_comes_back_with_its_signature(registry: Registry, payments_fraud: LifecycleDeclaration) -> None:
+    version = registry.register(_NAME, _candidate(payments_fraud, "2018-06-01"))
+    files = registry.files(version)
+    assert b"signature" in files["MLmodel"]
+    assert load_model(files).digest() == version.digest
+    assert load_model(registry.files(version, "judged")).features == ["a"]
+
+
+def test_a_run_left_by_a_killed_attempt_is_closed(registry: Registry, payments_fraud: LifecycleDeclaration) -> None:
+    version = registry.register(_NAME, _candidate(payments_fraud, "2018-06-01"))
+    client = registry._client()
+    experiment = client.get_run(version.run_id).info.experiment_id
+    left = client.create_run(experiment).info.run_id
+    registry.register(_NAME, _candidate(payments_fraud, "2018-06-02"))
+    assert client.get_run(left).info.status == "FAILED"
+    assert client.search_runs([experiment], "attributes.status = 'RUNNING'") == []
+
+
+def test_what_failed_its_gate_needs_override_and_reason(
+    registry: Registry, payments_fraud: LifecycleDeclaration
+) -> None:
+    version = registry.register(_NAME, _candidate(payments_fraud, "2018-06-01"))
+    registry.tag(_NAME, version, {GATE_TAG: "refused: too weak"})
+    with pytest.raises(ApprovalError, match=r"has not passed its gate .refused: too weak.*--override"):
+        approve(registry, payments_fraud, 1, "ann@example.com", "I like it")
+    with pytest.raises(ApprovalError, match="no reason"):
+        approve(registry, payments_fraud, 1, "ann@example.com", " ", override=True)
+    with pytest.raises(ApprovalError, match="nobody is named"):
+        approve(registry, payments_fraud, 1, "", "because", override=True)
+    assert registry.champion(_NAME) is None
+    assert registry.audit(_NAME) == []
+    approve(registry, payments_fraud, 1, "ann@example.com", "the floor is wrong, see T-1", override=True)
+    (entry,) = registry.audit(_NAME)
+    assert (entry["who"], entry["override"], entry["gate"]) == ("ann@example.com", True, "refused: too weak")
+
+
+def test_approve_roll_back_and_reject(registry: Registry, payments_fraud: LifecycleDeclaration) -> None:
+    for day in (1, 2, 3):
+        version = registry.register(_NAME, _candidate(payments_fraud, f"2018-06-0{day}"))
+        registry.tag(_NAME, version, {GATE_TAG: "passed"})
+        registry.point(_NAME, "challenger", version)
+    with pytest.raises(UnknownVersionError, match=r"no version 9\. Mend: use one of 1, 2, 3"):
+        approve(registry, payments_fraud, 9, "ann@example.com", "because")
+    with pytest.raises(ApprovalError, match="no earlier champion"):
+        rollback(registry, payments_fraud, "ann@example.com", "because")
+    approve(registry, payments_fraud, 1, "ann@example.com", "the first")
+    assert approve_by_policy(registry, payments_fraud).version == 3
+    assert approve_by_policy(registry, payments_fraud).version == 3
+    with pytest.raises(ApprovalError, match="mdlc rollback"):
+        reject(registry, payments_fraud, 3, "ann@example.com", "bad")
+    assert rollback(registry, payments_fraud, "bob@example.com", "complaints").version == 1
+    reject(registry, payments_fraud, 3, "bob@example.com", "complaints")
+    champion = registry.champion(_NAME)
+    assert champion is not None
+    assert champion.version == 1
+    assert [entry["action"] for entry in registry.audit(_NAME)] == ["approve", "approve", "rollback", "reject"]
+    serving = [row["version"] for row in registry.history(_NAME) if row["serves"]]
+    assert serving == [1]
+
+
+def test_an_old_backtest_never_replaces_the_champion(registry: Registry, payments_fraud: LifecycleDeclaration) -> None:
+    for day in ("2018-06-05", "2018-06-01"):
+        version = registry.register(_NAME, _candidate(payments_fraud, day))
+        registry.tag(_NAME, version, {GATE_TAG: "passed"})
+    approve(registry, payments_fraud, 1, "ann@example.com", "the newest")
+    registry.point(_NAME, "challenger", version)
+    assert approve_by_policy(registry, payments_fraud).version == 1
