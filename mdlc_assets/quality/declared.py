@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration, Problem
 from mdlc_assets.quality.across_days import RESERVED_RULES
-from mdlc_assets.sourcing.cells import POLARS_TYPES
+from mdlc_assets.sourcing.cells import TYPES
 from mdlc_assets.sourcing.declared import sourcing_problems
 
 
@@ -24,30 +24,15 @@ def quality_problems(lifecycle: LifecycleDeclaration) -> list[Problem]:
 
 def _row_rule_problems(lifecycle: LifecycleDeclaration) -> Iterator[Problem]:
     columns = lifecycle.dataset.columns
-    empty = pl.DataFrame(schema={name: POLARS_TYPES[column.type] for name, column in columns.items()})
+    empty = pl.DataFrame(schema={name: TYPES[column.type] for name, column in columns.items()})
     for i, rule in enumerate(lifecycle.quality.rows):
         field = f"quality.rows.{i}.holds"
-        try:
-            expression = pl.sql_expr(rule.holds)
-            unknown = sorted(set(expression.meta.root_names()) - columns.keys())
-        except pl.exceptions.PolarsError as error:
-            yield Problem(
-                field,
-                rule.holds,
-                f"the expression cannot be read ({str(error).splitlines()[0]})",
-                "write a condition in SQL, such as amount <= 10000",
-            )
-            continue
-        if unknown:
-            yield Problem(
-                field,
-                rule.holds,
-                f"the dataset has no column {', '.join(unknown)}",
-                f"use {', '.join(columns)}",
-            )
+        problems = expression_problems(field, rule.holds, list(columns))
+        if problems:
+            yield from problems
             continue
         try:
-            result = empty.lazy().select(expression.alias("holds")).collect()
+            result = empty.lazy().select(pl.sql_expr(rule.holds).alias("holds")).collect()
         except pl.exceptions.PolarsError as error:
             yield Problem(
                 field,
@@ -63,6 +48,21 @@ def _row_rule_problems(lifecycle: LifecycleDeclaration) -> Iterator[Problem]:
                 f"the expression gives {result.schema['holds']}, not true or false",
                 "write a condition, such as amount <= 10000",
             )
+
+
+def expression_problems(field: str, expression: str, columns: Sequence[str]) -> list[Problem]:
+    """What is wrong with a Polars SQL expression over the given columns, whatever its type."""
+    try:
+        used = pl.sql_expr(expression).meta.root_names()
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).strip().splitlines()[0]
+        mend = "write it in SQL, such as amount <= 10000"
+        return [Problem(field, expression, f"the expression cannot be read ({reason})", mend)]
+    return [
+        Problem(field, expression, f"the dataset has no column {name}", f"use one of {', '.join(columns)}")
+        for name in dict.fromkeys(used)
+        if name not in columns
+    ]
 
 
 def _entity_rule_problems(lifecycle: LifecycleDeclaration) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ import polars as pl
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.quality.row_checks import RowCheck, arrival_checks, unique_checks
 from mdlc_assets.quality.schemas import checking_schema, failed_rows
-from mdlc_assets.sourcing.cells import POLARS_TYPES
+from mdlc_assets.sourcing.cells import TYPES
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def part_rows(lifecycle: LifecycleDeclaration, day: date, raw: pl.DataFrame) -> 
     among the rows that keep all other rules, so that a good row is not lost to a bad one before it.
     """
     dataset = lifecycle.dataset
-    types = {name: POLARS_TYPES[column.type] for name, column in dataset.columns.items()}
+    types = {name: TYPES[column.type] for name, column in dataset.columns.items()}
     judged = raw.with_columns(rule=pl.lit(None, pl.String), reason=pl.lit(None, pl.String))
     kept = judged
     refused: list[pl.DataFrame] = []

@@ -18,7 +18,7 @@ from pandera.polars import PolarsData
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.quality.row_checks import RowCheck, unique_columns, value_checks
-from mdlc_assets.sourcing.cells import POLARS_TYPES
+from mdlc_assets.sourcing.cells import TYPES
 
 
 def checking_schema(
@@ -38,7 +38,7 @@ def stored_schema(lifecycle: LifecycleDeclaration, day: date) -> pa.DataFrameSch
     unique = set(unique_columns(lifecycle))
     columns = {
         name: pa.Column(
-            POLARS_TYPES[column.type],
+            TYPES[column.type],
             nullable=column.nullable or column.optional,
             unique=name in unique,
             checks=_pandera_checks(checks, name),

@@ -7,7 +7,7 @@ import polars as pl
 from mdlc_assets.declaration.dataset import ColumnType
 
 INSTANT = pl.Datetime("us", "UTC")
-POLARS_TYPES: dict[ColumnType, pl.DataType] = {
+TYPES: dict[ColumnType, pl.DataType] = {
     "integer": pl.Int64(),
     "float": pl.Float64(),
     "boolean": pl.Boolean(),

@@ -11,7 +11,7 @@ import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.dataset import ColumnType
-from mdlc_assets.sourcing.cells import INSTANT, POLARS_TYPES
+from mdlc_assets.sourcing.cells import INSTANT, TYPES
 from mdlc_assets.sourcing.files import LandingError, read_file
 from mdlc_assets.sourcing.mapping import CANONICAL, Layout, find_layout, layouts, to_canonical
 
@@ -230,7 +230,7 @@ def _distinct(files: Iterable[str], read: ReadBytes) -> _Whole:
 
 
 def _type(lifecycle: LifecycleDeclaration, column: str) -> pl.DataType:
-    return POLARS_TYPES[lifecycle.dataset.columns[column].type]
+    return TYPES[lifecycle.dataset.columns[column].type]
 
 
 def row_counts(days: Mapping[date, LandedDay]) -> dict[date, int]:

@@ -13,6 +13,10 @@ from typing import Any
 import polars as pl
 
 
+# Damaged Parquet pages can make Polars panic, which is not an `Exception`.
+_UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+
+
 class LandingError(ValueError):
     """A landed file that cannot be used: which file, which field of it, what is wrong, what to do."""
 
@@ -56,7 +60,7 @@ def _read_parquet(name: str, content: bytes) -> pl.DataFrame:
         raise LandingError(name, "(file)", f"the file {what}", "write it again as one whole Parquet file")
     try:
         return pl.read_parquet(io.BytesIO(content), hive_partitioning=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except _UNREADABLE as error:
         raise LandingError(
             name, "(file)", f"the Parquet data is damaged ({_first_line(error)})", "send the file again"
         ) from None
@@ -83,7 +87,7 @@ def _read_csv(name: str, content: bytes) -> pl.DataFrame:
             separator=_separator(heading),
             infer_schema=False,
         )
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except _UNREADABLE as error:
         raise LandingError(
             name, "(file)", f"the CSV cannot be read ({_first_line(error)})", "correct or send it again"
         ) from None
@@ -133,7 +137,7 @@ def _as_text(value: Any) -> str | None:
     return json.dumps(value)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 

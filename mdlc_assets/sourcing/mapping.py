@@ -11,10 +11,11 @@ import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.dataset import ColumnType, Source
-from mdlc_assets.sourcing.cells import POLARS_TYPES, read_cells
+from mdlc_assets.sourcing.cells import TYPES, read_cells
 from mdlc_assets.sourcing.files import LandingError
 
 CANONICAL = "canonical"
+__all__ = ["CANONICAL", "TYPES", "Layout", "find_layout", "layouts", "to_canonical"]
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def to_canonical(
     for ours, type_ in types.items():
         theirs = layout.names.get(ours)
         if theirs is None or theirs not in frame.columns:
-            values.append(pl.Series(ours, [None] * frame.height, dtype=POLARS_TYPES[type_]))
+            values.append(pl.Series(ours, [None] * frame.height, dtype=TYPES[type_]))
             continue
         cells = frame[theirs]
         try:
