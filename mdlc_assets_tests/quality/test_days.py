@@ -101,7 +101,9 @@ def test_volume_is_judged_by_the_median_of_passed_days() -> None:
     assert judge_volume(rule, day, 160, history).passed
     doubled = judge_volume(rule, day, 200, history)
     assert not doubled.passed and doubled.observed == 2.0
-    assert "2.00 times the median of the 4 passed days before (100)" in doubled.text and "Mend" in doubled.text
+    assert (
+        "2.00 times the median of the 4 passed days before (100)" in doubled.text and "Mend" in doubled.text
+    )
     assert not judge_volume(rule, day, 59, history).passed
     few = judge_volume(rule, day, 5, _history([100, 100]))
     assert few.passed and few.observed is None and "not judged" in few.text
@@ -219,31 +221,29 @@ def test_a_column_that_is_absent_throughout_is_not_judged(tmp_path: Path) -> Non
     passed, text = verdicts(result)["account_age_grows", days[1].isoformat()]
     assert passed and text == "not judged: account_age_days has no values on 2018-04-02"
     figures = platform.report(days[0])["columns"]
-    assert figures["account_age_days"] == {"nulls": 480, "min": None, "max": None, "mean": None, "distinct": 0}
+    assert figures["account_age_days"] == {
+        "nulls": 480,
+        "min": None,
+        "max": None,
+        "mean": None,
+        "distinct": 0,
+    }
     assert figures["amount"]["nulls"] == 0 and figures["amount"]["distinct"] > 1
     assert platform.report(days[0])["hours"] == [20] * 24
 
 
 def test_stored_rows_that_were_tampered_with_fail_their_checks(tmp_path: Path) -> None:
     platform = Platform(str(tmp_path))
-    platform.put_days([DAY])
-    platform.run(DAY)
+    days = days_from(DAY, 2)
+    platform.put_days(days)
+    platform.run(days[0], days[1])
     table = platform.table("validated")
-    table.write_day(DAY, table.read_day(DAY).tail(-3).with_columns(amount=pl.lit(-1.0)))
-    from mdlc_assets.quality.checks import validated_checks
-
-    checks = validated_checks(platform.lifecycle)
-    import dagster as dg
-
-    from mdlc_assets.resources.lake import Lake
-
-    lake = Lake(root=f"{platform.root}/lake")
-    job = dg.Definitions(
-        asset_checks=[checks],
-        resources={"lake": lake},
-        jobs=[dg.define_asset_job("look", selection=dg.AssetSelection.all_asset_checks())],
-    ).resolve_job_def("look")
-    assert job is not None
+    table.write_day(days[1], table.read_day(days[1]).tail(-3).with_columns(amount=pl.lit(-1.0)))
+    said = verdicts(platform.run(days[0], days[1], checks_only=True))
+    assert said["schema", str(days[0])][0] and said["quarantined_share", str(days[0])][0]
+    assert said["schema", str(days[1])] == (False, "amount_min fails in 477 of 477 rows (amount)")
+    passed, text = said["quarantined_share", str(days[1])]
+    assert not passed and "Raw has 480 rows, 3 more than validated and quarantine together" in text
 
 
 def test_reports_of_a_date_long_gone_do_not_matter(tmp_path: Path) -> None:

@@ -42,14 +42,22 @@ def _reasons(parted: Parted) -> list[tuple[str, str]]:
         ("1,2018-04-01 10:00:00,2,3,1.234", "amount_decimals", "amount 1.234 has more than 2 decimals"),
         ("1,2018-04-01 10:00:00,2,3,", "amount_present", "amount is missing"),
         ("1,2018-04-01 10:00:00,2,3,abc", "amount_readable", "amount 'abc' cannot be read as a float"),
-        ("1,2018-04-01 10:00:00,2.5,3,1", "customer_id_readable", "customer_id '2.5' cannot be read as an integer"),
+        (
+            "1,2018-04-01 10:00:00,2.5,3,1",
+            "customer_id_readable",
+            "customer_id '2.5' cannot be read as an integer",
+        ),
         ("1,soon,2,3,1", "event_time_readable", "event_time 'soon' cannot be read as a timestamp"),
         (
             "1,2018-04-02 00:00:00,2,3,1",
             "event_time_in_day",
             "event_time 2018-04-02 00:00:00 UTC is not on 2018-04-01",
         ),
-        ("-1,2018-03-31 23:59:59,2,3,1", "transaction_id_min", "transaction_id -1 is below 0; event_time 2018"),
+        (
+            "-1,2018-03-31 23:59:59,2,3,1",
+            "transaction_id_min",
+            "transaction_id -1 is below 0; event_time 2018",
+        ),
     ],
 )
 def test_each_kind_of_bad_row_gets_its_rule_and_reason(line: str, rule: str, reason: str) -> None:

@@ -28,9 +28,7 @@ DAY = date(2018, 4, 1)
 @cache
 def shipped() -> LifecycleDeclaration:
     """The payments declaration as shipped."""
-    return read_declaration(
-        Path(mdlc_assets.__file__).parent / "lifecycles" / "payments_fraud" / "defs.yaml"
-    )
+    return read_declaration(Path(mdlc_assets.__file__).parent / "lifecycles" / "payments_fraud" / "defs.yaml")
 
 
 def days_from(first: date, count: int) -> list[date]:
@@ -96,10 +94,13 @@ class Platform:
         for day in days:
             self.put(f"{day}.parquet", payments(day))
 
-    def run(self, first: date, last: date | None = None, *assets: str) -> dg.ExecuteInProcessResult:
-        """Stages 1 and 2 (or some assets with their checks) over a range of days in one run."""
+    def run(
+        self, first: date, last: date | None = None, *assets: str, checks_only: bool = False
+    ) -> dg.ExecuteInProcessResult:
+        """Stages 1 and 2 (or some assets with their checks, or the checks) over a range of days in one run."""
         keys = [dg.AssetKey([self.lifecycle.name, name]) for name in assets]
         chosen = dg.AssetSelection.assets(*keys) if keys else dg.AssetSelection.all()
+        chosen = dg.AssetSelection.all_asset_checks() if checks_only else chosen
         definitions = dg.Definitions.merge(
             sourcing_definitions(self.lifecycle),
             quality_definitions(self.lifecycle),

@@ -58,7 +58,9 @@ def test_a_declared_source_is_found_by_its_columns() -> None:
 
 
 def test_an_empty_file() -> None:
-    assert "a.parquet: (file): the file is empty, 0 bytes. Mend: send the file again" in _error(a__parquet=b"")
+    assert "a.parquet: (file): the file is empty, 0 bytes. Mend: send the file again" in _error(
+        a__parquet=b""
+    )
 
 
 def test_a_truncated_parquet_file() -> None:
@@ -90,7 +92,8 @@ def test_an_unknown_extra_column() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"PAR1\x00\x01\x02\xff\xfe", b"\xff\xfea\x00b\x00", b"\n\n", b"{}", b"no,such,columns\n1,2,3\n"]
+    "content",
+    [b"PAR1\x00\x01\x02\xff\xfe", b"\xff\xfea\x00b\x00", b"\n\n", b"{}", b"no,such,columns\n1,2,3\n"],
 )
 def test_a_file_that_is_not_the_csv_it_says(content: bytes) -> None:
     assert "a.csv" in _error(a__csv=content)
@@ -177,9 +180,7 @@ def test_the_same_bytes_twice_are_read_once_and_said() -> None:
 
 def _labels(label_files: dict[str, bytes], events: dict[str, bytes] | None = None) -> pl.DataFrame:
     events = events or {}
-    return labels_day(
-        shipped(), DAY, events, events.__getitem__, label_files, label_files.__getitem__
-    ).frame
+    return labels_day(shipped(), DAY, events, events.__getitem__, label_files, label_files.__getitem__).frame
 
 
 def test_the_label_known_last_wins() -> None:

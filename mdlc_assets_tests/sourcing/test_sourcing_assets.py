@@ -62,7 +62,9 @@ def test_running_again_leaves_the_same_bytes(tmp_path: Path) -> None:
     platform = Platform(str(tmp_path))
     days = days_from(DAY, 2)
     platform.put_days(days)
-    platform.put(f"{DAY}.csv", b"transaction_id,is_fraud,known_at\n2,1,2018-04-08\n1,0,2018-04-08\n", "labels")
+    platform.put(
+        f"{DAY}.csv", b"transaction_id,is_fraud,known_at\n2,1,2018-04-08\n1,0,2018-04-08\n", "labels"
+    )
     platform.run(days[0], days[-1])
     before = platform.contents()
     assert len(before) == 2 * 5 + 2
