@@ -12,7 +12,6 @@ from typing import Any
 
 import polars as pl
 
-
 # Damaged Parquet pages can make Polars panic, which is not an `Exception`.
 _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 

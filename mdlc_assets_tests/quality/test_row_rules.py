@@ -15,9 +15,9 @@ from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.dataset import Column
 from mdlc_assets.declaration.quality import EntityRule, RowRule
 from mdlc_assets.quality.declared import quality_problems
+from mdlc_assets.quality.row_checks import value_checks
 from mdlc_assets.quality.rows import Parted, part_rows
 from mdlc_assets.quality.schemas import checking_schema, complaints, failed_rows, stored_schema
-from mdlc_assets.quality.row_checks import value_checks
 from mdlc_assets.sourcing.days import raw_day
 from mdlc_assets.sourcing.mapping import TYPES
 from mdlc_assets_tests.sourcing.small_platform import DAY, payments, shipped, with_ages
@@ -123,7 +123,9 @@ def test_declared_row_rules_and_allowed_values() -> None:
 def test_an_optional_column_is_checked_only_where_its_source_has_it() -> None:
     files = {
         "a.csv": f"{HEAD}\n1,2018-04-01 10:00:00,2,3,1\n".encode(),
-        "b.csv": f"{HEAD},account_age_days\n2,2018-04-01 10:00:00,2,3,1,\n3,2018-04-01 10:00:00,2,3,1,9\n".encode(),
+        "b.csv": (
+            f"{HEAD},account_age_days\n2,2018-04-01 10:00:00,2,3,1,\n3,2018-04-01 10:00:00,2,3,1,9\n"
+        ).encode(),
     }
     parted = part_rows(shipped(), DAY, raw_day(shipped(), files, files.__getitem__).frame)
     assert parted.validated["transaction_id"].to_list() == [1, 3]

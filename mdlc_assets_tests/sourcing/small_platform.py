@@ -97,9 +97,9 @@ class Platform:
     def run(
         self, first: date, last: date | None = None, *assets: str, checks_only: bool = False
     ) -> dg.ExecuteInProcessResult:
-        """Stages 1 and 2 (or some assets with their checks, or the checks) over a range of days in one run."""
+        """Stages 1 and 2 (or some assets, or the checks alone) over a range of days in one run."""
         keys = [dg.AssetKey([self.lifecycle.name, name]) for name in assets]
-        chosen = dg.AssetSelection.assets(*keys) if keys else dg.AssetSelection.all()
+        chosen: dg.AssetSelection = dg.AssetSelection.assets(*keys) if keys else dg.AssetSelection.all()
         chosen = dg.AssetSelection.all_asset_checks() if checks_only else chosen
         definitions = dg.Definitions.merge(
             sourcing_definitions(self.lifecycle),
