@@ -13,9 +13,10 @@ import polars as pl
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.owners import Stage
 
-# Single-run backfills and look-back mappings are marked beta in Dagster 1.13; they hold where we use them, by
-# our tests, and the warning would be said once for each asset.
+# Single-run backfills, look-back mappings (beta) and checks by partition (preview) hold where we use them in
+# Dagster 1.13, by our tests; the warnings would be said once for each asset.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 # Numbers first, so that the UI, which sorts groups by name, shows the stages in their order.
 _STAGE_NUMBERS: Mapping[Stage, int] = {

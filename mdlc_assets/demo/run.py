@@ -27,6 +27,7 @@ class Told:
 
     events: list[tuple[date, str, str]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    inputs_in_alarm: bool = False
 
     def add(self, day: date, kind: str, text: str) -> None:
         self.events.append((day, kind, text))
@@ -68,6 +69,7 @@ _MARKS = {
     "mended": "[green]■ mended:[/]",
     "alarm": "[yellow]▲ alarm:[/]",
     "wait": "[yellow]… waiting:[/]",
+    "ask": "[yellow]▲ retrain:[/]",
     "model": "[blue]◆ model:[/]",
     "deploy": "[blue]⇄ deployed:[/]",
     "failed": "[red]✖ failed:[/]",
@@ -138,12 +140,13 @@ def _tell(loop: Loop, day: date, runs: list[Ran], told: Told) -> None:
             counts = ", ".join(f"{count} {decision}" for decision, count in decided.iter_rows())
             told.add(day, "day", counts)
             open_loop = lake.documents(name, "open_loop_report").read_document(day)
-            if open_loop["alarm"]:
-                told.add(day, "alarm", open_loop["reasons"][0])
+            if open_loop["alarm"] and not told.inputs_in_alarm:
+                told.add(day, "alarm", f"{open_loop['reasons'][0]}; the policy waits for labels to show harm")
+            told.inputs_in_alarm = open_loop["alarm"]
             decision = lake.documents(name, "retrain_decision").read_document(day)
             if decision["verdict"] != "none":
-                kind = "wait" if decision["verdict"] == "wait" else "alarm"
-                told.add(day, kind, f"{decision['verdict']}: {decision['reasons'][0]}")
+                kind = "wait" if decision["verdict"] == "wait" else "ask"
+                told.add(day, kind, decision["reasons"][0])
         elif ran.workflow == "retrain" and ran.success:
             verdict = lake.documents(name, "evaluation").read_document(day)
             word = "passes the gate" if verdict["passed"] else "is refused by the gate"

@@ -15,7 +15,7 @@ from mdlc_assets.home import Home
 if TYPE_CHECKING:
     from mdlc_assets.demo.run import Told
 
-_TOLD_AGAIN = ("incident", "mended", "alarm", "wait", "model", "deploy", "failed")
+_TOLD_AGAIN = ("incident", "mended", "alarm", "wait", "ask", "model", "deploy", "failed")
 
 
 def print_summary(console: Console, loop: Loop, story: Story, told: Told, home: Home, seconds: float) -> None:

@@ -6,7 +6,7 @@ import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration, Problem
 from mdlc_assets.quality.declared import expression_problems
-from mdlc_assets.sourcing.mapping import TYPES
+from mdlc_assets.sourcing.cells import TYPES
 
 _ARITHMETIC = {"sum", "mean", "std", "share", "min", "max", "first", "last"}
 

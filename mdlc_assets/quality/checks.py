@@ -1,92 +1,150 @@
-"""Blocking asset checks of stage 2: a day that breaks a rule goes no further."""
+"""Blocking asset checks: what is stored fits its schema, little is in quarantine, each day rule holds."""
 
-from collections.abc import Callable, Iterator
-from datetime import date
+from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
-from mdlc_assets.asset_style import asset_key, days_in_run
+from mdlc_assets.asset_style import asset_key, days_in_run, days_of
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.quality.quarantine import schema_failures
-from mdlc_assets.quality.rules import rule_names
+from mdlc_assets.declaration.quality import Severity
+from mdlc_assets.quality.across_days import QUARANTINED_SHARE, judge_quarantined
+from mdlc_assets.quality.report import DayRule, day_rules, result_of
+from mdlc_assets.quality.schemas import complaints, stored_schema
 from mdlc_assets.resources.lake import Lake
 
-Verdict = tuple[str, bool, str]
-"""Name of the check, whether it passed, and why in words."""
+CheckEvent = dg.AssetCheckEvaluation | dg.AssetCheckResult
 
 
-def quality_checks(lifecycle: LifecycleDeclaration) -> list[dg.AssetChecksDefinition]:
-    """The checks on `validated` and on `quality_report`."""
-    name, dataset, quality = lifecycle.name, lifecycle.dataset, lifecycle.quality
-
-    def judge_rows(lake: Lake, day: date) -> list[Verdict]:
-        good = lake.table(name, "validated").read_day(day)
-        bad = lake.table(name, "quarantine").read_day(day, ["rule"])
-        failures = schema_failures(dataset, quality, day, good)
-        share = bad.height / max(1, good.height + bad.height)
-        rules = ", ".join(f"{count} by {rule}" for rule, count in bad["rule"].value_counts(sort=True).iter_rows())
-        said = f"{share:.2%} of the rows are in quarantine ({rules or 'none'})"
-        limit = f", and {quality.max_quarantined:.2%} is allowed. Mend: look at `quarantine`, correct the file"
-        within = share <= quality.max_quarantined
-        return [
-            (
-                "schema",
-                not failures,
-                "; ".join(f"{n} rows: {text}" for text, n in failures) or "all rows fit",
-            ),
-            ("quarantined_share", within, said if within else said + limit),
-        ]
-
-    def judge_days(lake: Lake, day: date) -> list[Verdict]:
-        report = lake.documents(name, "quality_report").read_document(day)
-        return [(rule["rule"], rule["passed"], rule["text"]) for rule in report["rules"]]
-
-    return [
-        _by_day(lifecycle, "validated", {"schema": "stop", "quarantined_share": "stop"}, judge_rows),
-        _by_day(lifecycle, "quality_report", rule_names(quality), judge_days),
+def validated_checks(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
+    """`schema` and `quarantined_share` on `validated`, day by day."""
+    key = asset_key(lifecycle, "validated")
+    most = lifecycle.quality.max_quarantined
+    rules = [
+        DayRule("schema", "stop", "What is stored fits the declared schema (Pandera); ids are unique."),
+        DayRule(
+            QUARANTINED_SHARE,
+            "stop",
+            f"At most {most:.1%} of the day's rows are in quarantine, and none is lost: validated and "
+            "quarantined rows together are all rows of raw.",
+        ),
     ]
 
-
-def _by_day(
-    lifecycle: LifecycleDeclaration,
-    asset: str,
-    severities: dict[str, str],
-    judge: Callable[[Lake, date], list[Verdict]],
-) -> dg.AssetChecksDefinition:
-    key = asset_key(lifecycle, asset)
-    specs = [dg.AssetCheckSpec(check, asset=key, blocking=severity == "stop") for check, severity in severities.items()]
-
-    @dg.multi_asset_check(specs=specs, name=f"{lifecycle.name}_{asset}_checks")
-    def checks(
-        context: dg.AssetCheckExecutionContext, lake: Lake
-    ) -> Iterator[dg.AssetCheckEvaluation | dg.AssetCheckResult]:
-        failed: dict[str, list[str]] = {check: [] for check in severities}
+    @dg.multi_asset_check(
+        name=f"{lifecycle.name}__validated_checks",
+        specs=[
+            _spec(
+                lifecycle,
+                key,
+                rule,
+                [asset_key(lifecycle, "raw"), asset_key(lifecycle, "quarantine")]
+                if rule.name == QUARANTINED_SHARE
+                else [],
+            )
+            for rule in rules
+        ],
+    )
+    def check_validated(context: dg.AssetCheckExecutionContext, lake: Lake) -> Iterator[CheckEvent]:
+        tables = {name: lake.table(lifecycle.name, name) for name in ("raw", "validated", "quarantine")}
+        failed: dict[str, list[str]] = {rule.name: [] for rule in rules}
         days = days_in_run(context)
         for day in days:
-            for check, passed, text in judge(lake, day):
-                yield dg.AssetCheckEvaluation(
-                    asset_key=key,
-                    check_name=check,
-                    passed=passed,
-                    description=text,
-                    metadata={"reason": text},
-                    severity=_severity(severities[check]),
-                    partition=day.isoformat(),
+            stored = tables["validated"].read_day(day)
+            refused = tables["quarantine"].read_day(day, ["rule"]).height
+            arrived = tables["raw"].read_day(day, ["_source_row"]).height
+            against = complaints(stored_schema(lifecycle, day), stored)
+            share = judge_quarantined(most, stored.height, refused)
+            lost = arrived - stored.height - refused
+            text = share.text
+            if not share.passed:
+                text += ". Mend: read the reasons in quarantine, correct the files and run the day again"
+            if lost:
+                text += (
+                    f". Raw has {arrived:,} rows, {abs(lost):,} {'more' if lost > 0 else 'fewer'} than "
+                    "validated and quarantine together. Mend: run validated and quarantine again for the day"
                 )
+            fits = f"{stored.height:,} rows fit the schema" if not against else "; ".join(against)
+            for name, passed, words in (
+                ("schema", not against, fits),
+                (QUARANTINED_SHARE, share.passed and not lost, text),
+            ):
                 if not passed:
-                    failed[check].append(f"{day}: {text}")
-        for check, reasons in failed.items():
-            yield dg.AssetCheckResult(
-                asset_key=key,
-                check_name=check,
-                passed=not reasons,
-                severity=_severity(severities[check]),
-                description="\n".join(reasons) or f"{len(days)} days are well",
-                metadata={"days": len(days), "failed days": len(reasons)},
-            )
+                    failed[name].append(f"{day}: {words}")
+                yield _evaluation(key, name, passed, words, day.isoformat(), "stop")
+        for rule in rules:
+            yield _summary(key, rule, failed[rule.name], len(days))
 
-    return checks
+    return check_validated
 
 
-def _severity(declared: str) -> dg.AssetCheckSeverity:
-    return dg.AssetCheckSeverity.ERROR if declared == "stop" else dg.AssetCheckSeverity.WARN
+def report_checks(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
+    """One check on `quality_report` for each day rule; those of severity stop block what follows."""
+    key = asset_key(lifecycle, "quality_report")
+    rules = day_rules(lifecycle)
+
+    @dg.multi_asset_check(
+        name=f"{lifecycle.name}__quality_report_checks",
+        specs=[_spec(lifecycle, key, rule) for rule in rules],
+    )
+    def check_report(context: dg.AssetCheckExecutionContext, lake: Lake) -> Iterator[CheckEvent]:
+        reports = lake.documents(lifecycle.name, "quality_report")
+        failed: dict[str, list[str]] = {rule.name: [] for rule in rules}
+        days = days_in_run(context)
+        for day in days:
+            document = reports.read_document(day)
+            for rule in rules:
+                result = result_of(document, rule.name)
+                passed = result is not None and result.passed
+                text = result.text if result else "the report is older than the rule. Mend: run it again"
+                if not passed:
+                    failed[rule.name].append(f"{day}: {text}")
+                yield _evaluation(key, rule.name, passed, text, day.isoformat(), rule.severity)
+        for rule in rules:
+            yield _summary(key, rule, failed[rule.name], len(days))
+
+    return check_report
+
+
+def _spec(
+    lifecycle: LifecycleDeclaration,
+    key: dg.AssetKey,
+    rule: DayRule,
+    also_reads: Iterable[dg.AssetKey] = (),
+) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        rule.name,
+        asset=key,
+        description=rule.description,
+        blocking=rule.severity == "stop",
+        additional_deps=list(also_reads),
+        partitions_def=days_of(lifecycle),
+    )
+
+
+def _level(severity: Severity) -> dg.AssetCheckSeverity:
+    return dg.AssetCheckSeverity.ERROR if severity == "stop" else dg.AssetCheckSeverity.WARN
+
+
+def _evaluation(
+    key: dg.AssetKey, name: str, passed: bool, text: str, partition: str, severity: Severity
+) -> dg.AssetCheckEvaluation:
+    return dg.AssetCheckEvaluation(
+        asset_key=key,
+        check_name=name,
+        passed=passed,
+        metadata={},
+        severity=_level(severity),
+        description=text,
+        blocking=severity == "stop",
+        partition=partition,
+    )
+
+
+def _summary(key: dg.AssetKey, rule: DayRule, failed: list[str], days: int) -> dg.AssetCheckResult:
+    words = f"holds on all {days} days" if not failed else f"broken on {len(failed)} of {days} days. "
+    return dg.AssetCheckResult(
+        check_name=rule.name,
+        asset_key=key,
+        passed=not failed,
+        severity=_level(rule.severity),
+        description=words + "\n".join(failed[:10]),
+    )

@@ -1,66 +1,108 @@
-"""The landing zone: where daily files arrive, in a folder or below an S3 prefix.
+"""The landing zone: files that others put there, found by the day in their name.
 
-    <root>/<lifecycle>/transactions/2018-04-01.parquet
-    <root>/<lifecycle>/labels/2018-04-01.csv
-
-A file belongs to the day that its path names last; a day may have several files.
+<root>/<lifecycle>/transactions/2018-04-01.parquet
+<root>/<lifecycle>/transactions/late_2018-04-01.jsonl
+<root>/<lifecycle>/labels/date=2018-04-01/part-0.csv
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections import defaultdict
+from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Literal
 
 import dagster as dg
 
 from mdlc_assets.resources.storage import Storage, open_storage
 
-_DAY = re.compile(r"(\d{4}-\d{2}-\d{2})(?!.*\d{4}-\d{2}-\d{2})")
+FeedName = Literal["transactions", "labels"]
+
+_DAY = re.compile(r"(?<!\d)(\d{4}-\d{2}-\d{2})(?!\d)")
+_ENDINGS = (".parquet", ".csv", ".csv.gz", ".jsonl", ".ndjson")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A file as the listing shows it; `state` changes when its content is replaced."""
+
+    name: str
+    state: str
 
 
 class LandingFeed:
-    """One feed of files of a lifecycle."""
+    """The files of one feed. The folder is listed once, when first asked; open a new feed to look again."""
 
     def __init__(self, storage: Storage, folder: str) -> None:
         self.storage, self.folder = storage, folder
 
     @property
     def location(self) -> str:
-        """The folder a person looks into."""
+        """The folder or S3 prefix that people put files into."""
         return self.storage.location(self.folder)
 
-    def files_by_day(self) -> dict[date, list[str]]:
-        """Storage names of all files, by day. Files without a day in their name are left alone."""
-        found: dict[date, list[str]] = {}
-        for name in self.storage.names(self.folder):
-            matched = _DAY.search(name)
-            if matched:
-                found.setdefault(date.fromisoformat(matched[1]), []).append(name)
-        return found
-
     def days(self) -> list[date]:
-        """The days for which there is a file, sorted."""
-        return sorted(self.files_by_day())
+        """The days for which at least one file is there, sorted."""
+        return sorted(self._by_day)
+
+    def files(self, day: date) -> list[str]:
+        """Names of the day's files, below the feed's folder, sorted; empty when there are none."""
+        return [entry.name for entry in self._by_day.get(day, [])]
 
     def read(self, name: str) -> bytes:
-        """A file's bytes."""
-        return self.storage.read(name)
+        """The content of a file. Raises `FileNotFoundError`."""
+        return self.storage.read(f"{self.folder}/{name}")
+
+    def fingerprint(self, day: date) -> str:
+        """Sixteen hex digits that change when a file for the day is added, removed or replaced.
+
+        From the listing alone: names, sizes, and modification times (a folder) or entity tags (S3).
+        """
+        lines = "\n".join(f"{entry.name}\t{entry.state}" for entry in self._by_day.get(day, []))
+        return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
     def fingerprints(self) -> dict[date, str]:
-        """A short text for each day that changes when a file is added, removed or replaced."""
-        marks = self.storage.marks(self.folder)
-        return {
-            day: hashlib.sha256("\n".join(f"{name} {marks[name]}" for name in names).encode()).hexdigest()[:16]
-            for day, names in self.files_by_day().items()
-        }
+        """The fingerprint of each day that has files."""
+        return {day: self.fingerprint(day) for day in self.days()}
+
+    @cached_property
+    def _by_day(self) -> dict[date, list[_Entry]]:
+        found: dict[date, list[_Entry]] = defaultdict(list)
+        for whole_name, state in sorted(self.storage.marks(self.folder).items()):
+            name = whole_name[len(self.folder) + 1 :]
+            day = day_of_file(name)
+            if day is not None:
+                found[day].append(_Entry(name, state))
+        return dict(found)
 
 
 class LandingZone(dg.ConfigurableResource):
-    """The landing zone at `root`: a folder, or `s3://bucket/prefix`."""
+    """Where files arrive: a folder, or `s3://bucket/prefix`."""
 
     root: str
 
-    def feed(self, lifecycle: str, name: str) -> LandingFeed:
-        """The feed `name` (`transactions` or `labels`) of a lifecycle."""
+    def feed(self, lifecycle: str, name: FeedName) -> LandingFeed:
+        """The feed `transactions` or `labels` of a lifecycle."""
         return LandingFeed(open_storage(self.root), f"{lifecycle}/{name}")
+
+
+def day_of_file(name: str) -> date | None:
+    """The day a file is for: from a folder `date=YYYY-MM-DD`, or else the first day in its own name.
+
+    None for other kinds of files, hidden ones, and names without a day.
+    """
+    path = PurePosixPath(name)
+    if path.name.startswith((".", "_")) or not path.name.lower().endswith(_ENDINGS):
+        return None
+    folders = [part.removeprefix("date=") for part in path.parts[:-1] if part.startswith("date=")]
+    for text in (*reversed(folders), path.name):
+        for match in _DAY.finditer(text):
+            try:
+                return date.fromisoformat(match[1])
+            except ValueError:
+                continue
+    return None

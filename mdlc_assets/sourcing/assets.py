@@ -1,117 +1,226 @@
-"""`raw` and `labels`: each day's landed files in the lake."""
+"""Stage 1: `raw` and `labels`, day by day from the landing zone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import date, timedelta
 
 import dagster as dg
 
-from mdlc_assets.asset_style import daily_asset, days_in_run, frame_schema
+from mdlc_assets import plots
+from mdlc_assets.asset_style import column_schema, daily_asset, days_in_run
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.resources.catalogue import Catalogue
-from mdlc_assets.resources.lake import Lake
+from mdlc_assets.declaration.base import duration_name
+from mdlc_assets.resources.catalogue import Catalogue, CatalogueColumn, CatalogueEntry
+from mdlc_assets.resources.lake import Lake, LakeTable, Written
 from mdlc_assets.resources.landing import LandingFeed, LandingZone
-from mdlc_assets.sourcing.files import LandingError
-from mdlc_assets.sourcing.landed import Landed, label_rows, raw_rows
+from mdlc_assets.sourcing.days import LandedDay, LandingDayError, has_inline_labels, labels_day, raw_day
 
-_READERS = 4
+_THREADS = 4
 
 
 def sourcing_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
-    """Stage 1 of a lifecycle."""
-    dataset, name = lifecycle.dataset, lifecycle.name
+    """The assets `raw` and `labels` of a lifecycle."""
+    return dg.Definitions(assets=[_raw(lifecycle), _labels(lifecycle)])
+
+
+def _raw(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
+    columns = _raw_columns(lifecycle)
+    dataset = lifecycle.dataset
 
     @dg.asset(
         **daily_asset(lifecycle, "sourcing", "raw"),
-        description=f"{dataset.description} As they landed, under the declared names. A cell that cannot be "
-        "read as its type is kept as text in `_unreadable`, so that nothing is lost.",
+        description=f"{dataset.description} As they arrived: all files of the day, under our column names "
+        "and types, nothing left out. A cell that cannot be read is null and kept as text in `_unreadable`.",
+        metadata=_table_metadata(lifecycle, "raw", columns),
+        freshness_policy=_freshness(lifecycle),
     )
-    def raw(
-        context: dg.AssetExecutionContext, lake: Lake, landing: LandingZone, catalogue: Catalogue
-    ) -> dg.MaterializeResult:
-        feed = landing.feed(name, "transactions")
-        landed = _read_days(feed, days_in_run(context), lambda files: raw_rows(lifecycle, files))
-        return _write(context, lifecycle, lake, catalogue, "raw", landed)
+    def raw(context: dg.AssetExecutionContext, lake: Lake, landing: LandingZone, catalogue: Catalogue) -> None:
+        days = days_in_run(context)
+        feed = landing.feed(lifecycle.name, "transactions")
+        _refuse_missing(feed, days)
+
+        landed = _each_day(days, lambda day: raw_day(lifecycle, feed.files(day), feed.read))
+        table = lake.table(lifecycle.name, "raw")
+        _write_and_report(context, table, landed, "rows")
+        catalogue.record(_entry(lifecycle, "raw", dataset.description, columns, table, landed))
+
+    return raw
+
+
+def _labels(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
+    columns = _label_columns(lifecycle)
+    delay = duration_name(lifecycle.labels.delay)
 
     @dg.asset(
         **daily_asset(lifecycle, "sourcing", "labels"),
-        description=f"1 where {lifecycle.labels.positive}. The day is that of the event; `known_at` says "
-        "from when on the label may be used.",
+        description=f"What really happened to the events of the day: 1 means {lifecycle.labels.positive}. "
+        f"Labels become known about {delay} after the event; `known_at` says when.",
+        metadata=_table_metadata(lifecycle, "labels", columns),
     )
-    def labels(
-        context: dg.AssetExecutionContext, lake: Lake, landing: LandingZone, catalogue: Catalogue
-    ) -> dg.MaterializeResult:
-        feed = landing.feed(name, "labels")
-        inline = not feed.days()
-        if inline:
-            feed = landing.feed(name, "transactions")
-        landed = _read_days(feed, days_in_run(context), lambda files: label_rows(lifecycle, files, inline=inline))
-        return _write(context, lifecycle, lake, catalogue, "labels", landed)
+    def labels(context: dg.AssetExecutionContext, lake: Lake, landing: LandingZone, catalogue: Catalogue) -> None:
+        days = days_in_run(context)
+        transactions = landing.feed(lifecycle.name, "transactions")
+        feed = landing.feed(lifecycle.name, "labels")
+        inline = has_inline_labels(lifecycle)
 
-    return dg.Definitions(assets=[raw, labels])
+        def label(day: date) -> LandedDay:
+            events = transactions.files(day) if inline else []
+            return labels_day(lifecycle, day, events, transactions.read, feed.files(day), feed.read)
+
+        landed = _each_day(days, label)
+        _refuse_overdue(lifecycle, feed, transactions, landed)
+        table = lake.table(lifecycle.name, "labels")
+        _write_and_report(context, table, landed, "labels")
+        about = f"Labels of {lifecycle.name}: {lifecycle.labels.positive}."
+        catalogue.record(_entry(lifecycle, "labels", about, columns, table, landed))
+
+    return labels
 
 
-def _read_days(
-    feed: LandingFeed, days: list[date], read: Callable[[Mapping[str, bytes]], Landed]
-) -> dict[date, Landed]:
-    """All the days, or one failure that names every file at fault; nothing is written before."""
-    files = feed.files_by_day()
-    faults = [
-        f"{feed.location} has no file for {day}. Mend: put one there whose name contains {day}."
-        for day in days
-        if day not in files
+def _each_day(days: Sequence[date], read: Callable[[date], LandedDay]) -> dict[date, LandedDay]:
+    """All days read, before anything is written. Raises one `dg.Failure` with every bad file."""
+
+    def attempt(day: date) -> LandedDay | LandingDayError:
+        try:
+            return read(day)
+        except LandingDayError as errors:
+            return errors
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        outcomes = dict(zip(days, pool.map(attempt, days), strict=True))
+    errors = [error for o in outcomes.values() if isinstance(o, LandingDayError) for error in o.errors]
+    if errors:
+        count = "1 file cannot" if len(errors) == 1 else f"{len(errors)} files cannot"
+        lines = "\n".join(f"- {error}" for error in errors)
+        raise dg.Failure(f"{count} be used; no day of this run was written.\n{lines}", allow_retries=False)
+    return {day: outcome for day, outcome in outcomes.items() if isinstance(outcome, LandedDay)}
+
+
+def _refuse_missing(feed: LandingFeed, days: Sequence[date]) -> None:
+    missing = [day for day in days if not feed.files(day)]
+    if missing:
+        named = ", ".join(map(str, missing[:10]))
+        more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+        raise dg.Failure(
+            f"No file for {named}{more} in {feed.location}. Mend: put the day's Parquet, CSV or JSON-lines "
+            f"file there, with the day in its name (for instance {missing[0]}.parquet), and run again.",
+            allow_retries=False,
+        )
+
+
+def _refuse_overdue(
+    lifecycle: LifecycleDeclaration,
+    feed: LandingFeed,
+    transactions: LandingFeed,
+    landed: dict[date, LandedDay],
+) -> None:
+    """Labels that are not known yet make an empty day; labels that should long be there, a failure.
+
+    What is due follows from the newest transactions, not from the clock, so a day gives the same always.
+    """
+    newest = max(transactions.days(), default=None)
+    if newest is None:
+        return
+    due = newest - lifecycle.labels.delay - timedelta(days=2)
+    late = [day for day, found in landed.items() if not found.files and day <= due]
+    if late:
+        raise dg.Failure(
+            f"No labels for {len(late)} days, {late[0]} to {late[-1]}, in {feed.location}, though there are "
+            f"transactions up to {newest} and labels are known after "
+            f"{duration_name(lifecycle.labels.delay)}. Mend: put a file with the columns "
+            f"{lifecycle.dataset.id}, {lifecycle.labels.column}, known_at there for each event day, or "
+            "declare the source with `labels_inline: true`.",
+            allow_retries=False,
+        )
+
+
+def _write_and_report(
+    context: dg.AssetExecutionContext, table: LakeTable, landed: dict[date, LandedDay], unit: str
+) -> None:
+    def write(day: date) -> Written:
+        return table.write_day(day, landed[day].frame)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        written = dict(zip(landed, pool.map(write, landed), strict=True))
+    days = list(landed)
+    for day, found in landed.items():
+        metadata: dict[str, object] = {
+            "dagster/partition_row_count": found.frame.height,
+            "files": ", ".join(found.files) or "none yet",
+            "sources": ", ".join(found.sources) or "none",
+            "bytes_read": found.size,
+            "digest": written[day].digest,
+        }
+        if "_unreadable" in found.frame.columns:
+            metadata["rows_with_unreadable_cells"] = found.frame["_unreadable"].count()
+        if found.repeated:
+            metadata["files_left_out"] = f"same bytes as another file: {', '.join(found.repeated)}"
+        if day == days[-1] and len(days) > 1:
+            metadata[f"{unit} by day"] = dg.MetadataValue.md(_plot(landed, unit))
+        context.add_asset_metadata(metadata, partition_key=day.isoformat())
+    total = sum(found.frame.height for found in landed.values())
+    context.log.info(f"{total:,} {unit} on {len(days)} days, {days[0]} to {days[-1]}")
+
+
+def _plot(landed: dict[date, LandedDay], unit: str) -> str:
+    figure, axes = plots.new_figure()
+    names = [day.isoformat()[5:] for day in landed]
+    axes.bar(names, [found.frame.height for found in landed.values()], color=plots.BLUE, width=0.9)
+    axes.set_xticks(range(0, len(names), max(1, len(names) // 10)))
+    axes.set_ylabel(unit)
+    return plots.as_markdown(figure)
+
+
+def _freshness(lifecycle: LifecycleDeclaration) -> dg.FreshnessPolicy | None:
+    if lifecycle.dataset.end is not None:  # no more days are to come
+        return None
+    return dg.FreshnessPolicy.time_window(fail_window=lifecycle.dataset.fresh_within)
+
+
+def _raw_columns(lifecycle: LifecycleDeclaration) -> list[CatalogueColumn]:
+    declared = [
+        CatalogueColumn(name, column.type, column.description, column.unit)
+        for name, column in lifecycle.dataset.columns.items()
+    ]
+    return [
+        *declared,
+        CatalogueColumn("_source_file", "string", "The landed file, below its feed's folder."),
+        CatalogueColumn("_source_row", "integer", "The row in that file, from 1."),
+        CatalogueColumn("_unreadable", "string", "JSON: cells that could not be read, with their text."),
     ]
 
-    def one(day: date) -> Landed | LandingError:
-        try:
-            return read({name: feed.read(name) for name in files[day]})
-        except LandingError as error:
-            return error
 
-    with ThreadPoolExecutor(_READERS) as pool:
-        found = dict(zip(days, pool.map(one, [day for day in days if day in files]), strict=False))
-    faults += [str(error) for error in found.values() if isinstance(error, LandingError)]
-    if faults:
-        raise dg.Failure(description="\n".join(faults), allow_retries=False)
-    return found  # type: ignore[return-value]
+def _label_columns(lifecycle: LifecycleDeclaration) -> list[CatalogueColumn]:
+    identity = lifecycle.dataset.columns[lifecycle.dataset.id]
+    return [
+        CatalogueColumn(lifecycle.dataset.id, identity.type, identity.description),
+        CatalogueColumn(lifecycle.labels.column, "integer", f"1: {lifecycle.labels.positive}; 0: not."),
+        CatalogueColumn("known_at", "timestamp", "From when on the label may be used, UTC."),
+    ]
 
 
-def _write(
-    context: dg.AssetExecutionContext,
+def _table_metadata(
+    lifecycle: LifecycleDeclaration, name: str, columns: Sequence[CatalogueColumn]
+) -> dict[str, object]:
+    schema = column_schema((column.name, column.type, column.description) for column in columns)
+    return {"dagster/table_name": f"{lifecycle.name}.{name}", "dagster/column_schema": schema}
+
+
+def _entry(
     lifecycle: LifecycleDeclaration,
-    lake: Lake,
-    catalogue: Catalogue,
-    table_name: str,
-    landed: dict[date, Landed],
-) -> dg.MaterializeResult:
-    table = lake.table(lifecycle.name, table_name)
-    for day, found in landed.items():
-        table.write_day(day, found.rows)
-        said: dict[str, int | str] = {"dagster/partition_row_count": found.rows.height, "files": found.files}
-        if found.repeated:
-            said["files that came twice"] = ", ".join(found.repeated)
-        context.add_asset_metadata(said, partition_key=day.isoformat())
-    last = landed[max(landed)].rows
-    texts = {column: about.description for column, about in lifecycle.dataset.columns.items()}
-    days = table.days()
-    catalogue.put(
-        lifecycle.name,
-        table_name,
-        {
-            "description": lifecycle.dataset.description,
-            "owner": lifecycle.owners.sourcing,
-            "schema": {column: str(dtype) for column, dtype in last.schema.items()},
-            "first_day": days[0],
-            "last_day": days[-1],
-            "days": len(days),
-            "rows_on_last_day": table.read_day(days[-1], [lifecycle.dataset.id]).height,
-            "fresh_within": lifecycle.dataset.fresh_within,
-        },
-    )
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/column_schema": frame_schema(last, texts),
-            "dagster/table_name": f"{lifecycle.name}.{table_name}",
-            "dagster/row_count": sum(found.rows.height for found in landed.values()),
-        }
+    name: str,
+    description: str,
+    columns: Sequence[CatalogueColumn],
+    table: LakeTable,
+    landed: dict[date, LandedDay],
+) -> CatalogueEntry:
+    return CatalogueEntry(
+        lifecycle=lifecycle.name,
+        dataset=name,
+        description=description,
+        owner=lifecycle.owners.sourcing,
+        location=table.storage.location(table.folder),
+        fresh_within=duration_name(lifecycle.dataset.fresh_within),
+        columns=tuple(columns),
+        rows={day: found.frame.height for day, found in landed.items()},
     )

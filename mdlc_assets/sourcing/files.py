@@ -1,43 +1,144 @@
-"""Reads landed files of three formats into frames, with errors that name the file and the mend."""
+"""Bytes of a landed file to a frame: Parquet as typed, CSV and JSON lines as text to be read later."""
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
+import json
+import zlib
+from collections.abc import Callable
+from typing import Any
 
 import polars as pl
 
-FORMATS = (".parquet", ".csv", ".csv.gz", ".jsonl", ".ndjson")
+# Damaged Parquet pages can make Polars panic, which is not an `Exception`.
+_UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
 class LandingError(ValueError):
-    """A landed file that cannot be used: `file`, `field` (or empty), and how to mend it."""
+    """A landed file that cannot be used: which file, which field of it, what is wrong, what to do."""
 
-    def __init__(self, file: str, message: str, mend: str, field: str = "") -> None:
-        self.file, self.field = file, field
-        super().__init__(f"{file}{': column ' + repr(field) if field else ''}: {message}. Mend: {mend}.")
+    def __init__(self, file: str, field: str, message: str, mend: str) -> None:
+        self.file, self.field, self.message, self.mend = file, field, message, mend
+        super().__init__(f"{file}: {field}: {message}. Mend: {mend}.")
 
 
 def read_file(name: str, content: bytes) -> pl.DataFrame:
-    """The rows of a file. Text formats give text columns, since types are the declaration's matter.
+    """The rows of a landed file, in file order.
 
-    Raises `LandingError` for an empty, broken or unknown file.
+    Parquet keeps its types. CSV (comma, semicolon, tab or bar; also gzipped) and JSON lines give String
+    columns with the text as it stood, null where nothing stood. Raises `LandingError`.
     """
-    lowered = name.lower()
-    if not lowered.endswith(FORMATS):
-        raise LandingError(name, "the format is not known", f"send one of {', '.join(FORMATS)}")
-    if not content.strip():
-        raise LandingError(name, "the file is empty", "send it again; a day without events needs its columns")
+    if not content:
+        raise LandingError(name, "(file)", "the file is empty, 0 bytes", "send the file again")
+    ending = name.lower()
+    if ending.endswith(".gz"):
+        content, ending = _unzip(name, content), ending.removesuffix(".gz")
+    for suffix, read in _READERS.items():
+        if ending.endswith(suffix):
+            return read(name, content)
+    raise LandingError(name, "(file)", "the kind of file is unknown", f"use one of {', '.join([*_READERS, '.csv.gz'])}")
+
+
+def _unzip(name: str, content: bytes) -> bytes:
     try:
-        if lowered.endswith(".parquet"):
-            return pl.read_parquet(io.BytesIO(content), hive_partitioning=False)
-        if lowered.endswith(".gz"):
-            content = gzip.decompress(content)
-        if ".csv" in lowered:
-            return pl.read_csv(io.BytesIO(content), infer_schema=False)
-        return pl.read_ndjson(io.BytesIO(content), infer_schema_length=None)
-    except (pl.exceptions.PolarsError, OSError, EOFError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0][:120]
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
         raise LandingError(
-            name, f"the file is broken or cut short ({first_line})", "send the whole file again"
+            name, "(file)", f"the gzip data is damaged or cut off ({error})", "send the file again"
         ) from None
+
+
+def _read_parquet(name: str, content: bytes) -> pl.DataFrame:
+    # A whole file starts and ends with the same four bytes.
+    if not (content.startswith(b"PAR1") and content.endswith(b"PAR1") and len(content) > 12):
+        what = "is cut off" if content.startswith(b"PAR1") else "is not Parquet"
+        raise LandingError(name, "(file)", f"the file {what}", "write it again as one whole Parquet file")
+    try:
+        return pl.read_parquet(io.BytesIO(content), hive_partitioning=False)
+    except _UNREADABLE as error:
+        raise LandingError(
+            name, "(file)", f"the Parquet data is damaged ({_first_line(error)})", "send the file again"
+        ) from None
+
+
+def _read_csv(name: str, content: bytes) -> pl.DataFrame:
+    text = content.removeprefix(b"\xef\xbb\xbf")
+    header = text.split(b"\n", 1)[0].strip()
+    try:
+        heading = header.decode("utf-8")
+        names = next(csv.reader([heading], delimiter=_separator(heading)), [])
+    except (UnicodeDecodeError, csv.Error):
+        raise _not_csv(name) from None
+    if b"\x00" in text[:4096] or not header:
+        raise _not_csv(name)
+    repeated = sorted({column for column in names if names.count(column) > 1})
+    if repeated:
+        raise LandingError(name, ", ".join(repeated), "the header names this column twice", "give each column one name")
+    try:
+        return pl.read_csv(
+            text,
+            separator=_separator(heading),
+            infer_schema=False,
+        )
+    except _UNREADABLE as error:
+        raise LandingError(
+            name, "(file)", f"the CSV cannot be read ({_first_line(error)})", "correct or send it again"
+        ) from None
+
+
+def _separator(heading: str) -> str:
+    return max(",;\t|", key=heading.count)
+
+
+def _not_csv(name: str) -> LandingError:
+    return LandingError(
+        name,
+        "(file)",
+        "this is not CSV text in UTF-8 with a header line",
+        "write it as CSV with the column names in the first line",
+    )
+
+
+def _read_json_lines(name: str, content: bytes) -> pl.DataFrame:
+    columns: dict[str, list[str | None]] = {}
+    count = 0
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            # Numbers stay text, so that what cannot be read as its type is shown as it stood.
+            row: Any = json.loads(line, parse_float=str, parse_int=str, parse_constant=str)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise LandingError(
+                name, f"line {number}", "this is not one JSON object", "write one whole object on each line"
+            )
+        for key in row.keys() - columns.keys():
+            columns[key] = [None] * count
+        for key, cells in columns.items():
+            cells.append(_as_text(row.get(key)))
+        count += 1
+    if not columns:
+        raise LandingError(name, "(file)", "there is no JSON object in the file", "send the file again")
+    return pl.DataFrame(columns, schema=dict.fromkeys(sorted(columns), pl.String))
+
+
+def _as_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+_READERS: dict[str, Callable[[str, bytes], pl.DataFrame]] = {
+    ".parquet": _read_parquet,
+    ".csv": _read_csv,
+    ".jsonl": _read_json_lines,
+    ".ndjson": _read_json_lines,
+}

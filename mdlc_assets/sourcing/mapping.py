@@ -1,114 +1,135 @@
-"""Brings a file's columns to the declared names and types. A cell that cannot be read is kept as text."""
+"""Which declared source a file is from, and its rows under the dataset's own names and types."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
-from mdlc_assets.declaration.dataset import Column, Dataset, Source
+from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.declaration.dataset import ColumnType, Source
+from mdlc_assets.sourcing.cells import TYPES, read_cells
 from mdlc_assets.sourcing.files import LandingError
 
-TYPES: dict[str, pl.DataType] = {
-    "integer": pl.Int64(),
-    "float": pl.Float64(),
-    "boolean": pl.Boolean(),
-    "string": pl.String(),
-    "timestamp": pl.Datetime("us", "UTC"),
-}
-_TRUE, _FALSE = ("true", "t", "yes", "1"), ("false", "f", "no", "0")
+CANONICAL = "canonical"
+__all__ = ["CANONICAL", "TYPES", "Layout", "find_layout", "layouts", "to_canonical"]
 
 
-def find_source(dataset: Dataset, label: str, columns: Iterable[str]) -> Source:
-    """Which declared source a file with these columns comes from: our own names first, then the best match."""
-    names = set(columns)
-    own = Source(columns={name: name for name in dataset.columns if name in names})
-    best, hits = own, len(own.columns)
-    for source in dataset.sources.values():
-        found = sum(theirs in names for theirs in source.columns.values())
-        if found > hits:
-            best, hits = source, found
-    if best is own:
-        inline = {label: label} if label in names else {}
-        absent = [n for n, c in dataset.columns.items() if c.optional and n not in names]
-        return Source(columns={**{n: n for n in dataset.columns if n not in absent}, **inline}, absent=absent)
-    return best
+@dataclass(frozen=True)
+class Layout:
+    """How the columns of one source's files are named. `names` is our name: the name in the file."""
+
+    source: str
+    names: dict[str, str]
+    optional: frozenset[str]
+    ignored: frozenset[str] = frozenset()
+    time_zone: str = "UTC"
+    label: str | None = None
+
+    def missing(self, found: Sequence[str]) -> list[str]:
+        """Our names of required columns that a file with the columns `found` lacks."""
+        return [ours for ours, theirs in self.names.items() if theirs not in found and ours not in self.optional]
+
+    def unknown(self, found: Sequence[str]) -> list[str]:
+        """Columns of the file that nothing is said about."""
+        said = {*self.names.values(), *self.ignored}
+        return [column for column in found if column not in said]
 
 
-def to_declared(frame: pl.DataFrame, file: str, dataset: Dataset, source: Source) -> pl.DataFrame:
-    """The declared columns, then `_source_file`, `_source_row` (from 1) and `_unreadable`.
+def layouts(lifecycle: LifecycleDeclaration) -> list[Layout]:
+    """The dataset's own names first, then each declared source in its order."""
+    columns = lifecycle.dataset.columns
+    optional = frozenset(name for name, column in columns.items() if column.optional)
+    own = Layout(CANONICAL, {name: name for name in columns}, optional)
+    return [own, *(_layout(lifecycle, name, s, optional) for name, s in lifecycle.dataset.sources.items())]
 
-    Raises `LandingError` for a column that is missing, or that nobody declared.
-    """
-    check_columns(frame, file, dataset, source)
-    columns: list[pl.Expr] = []
-    unreadable: list[pl.Expr] = []
-    for name, column in dataset.columns.items():
-        theirs = source.columns.get(name)
-        if theirs is None:
-            columns.append(pl.lit(None, TYPES[column.type]).alias(name))
-            continue
-        read = as_type(pl.col(theirs), frame.schema[theirs], column, source.time_zone)
-        columns.append(read.alias(name))
-        if frame.schema[theirs] != TYPES[column.type]:
-            text = pl.col(theirs).cast(pl.String, strict=False)
-            wrong = pl.format("{}: '{}' is not a {}", pl.lit(name), text.str.head(40), pl.lit(column.type))
-            unreadable.append(pl.when(read.is_null() & pl.col(theirs).is_not_null()).then(wrong))
-    said = pl.concat_str(unreadable, separator="; ", ignore_nulls=True) if unreadable else pl.lit("")
-    return frame.select(
-        *columns,
-        pl.lit(file).alias("_source_file"),
-        pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("_source_row"),
-        pl.when(said != "").then(said).cast(pl.String).alias("_unreadable"),
+
+def _layout(lifecycle: LifecycleDeclaration, name: str, source: Source, optional: frozenset[str]) -> Layout:
+    label = lifecycle.labels.column if source.labels_inline else None
+    wanted = [*lifecycle.dataset.columns, *([label] if label else [])]
+    return Layout(
+        source=name,
+        names={ours: source.columns.get(ours, ours) for ours in wanted if ours not in source.absent},
+        optional=optional,
+        ignored=frozenset(source.ignore),
+        time_zone=source.time_zone,
+        label=label,
     )
 
 
-def check_columns(frame: pl.DataFrame, file: str, dataset: Dataset, source: Source) -> None:
-    """Raises `LandingError` unless the file has the source's columns, and no others."""
-    for ours, theirs in source.columns.items():
-        if theirs not in frame.columns:
-            raise LandingError(
-                file,
-                f"the column is missing; the file has {', '.join(frame.columns)}",
-                f"send the file with it, or map {ours!r} to another name under dataset.sources",
-                theirs,
-            )
-    for name in dataset.columns:
-        if name not in source.columns and name not in source.absent:
-            raise LandingError(
-                file, "the source does not say where it comes from", "add it under columns or absent", name
-            )
-    known = {*source.columns.values(), *source.ignore}
-    for theirs in frame.columns:
-        if theirs not in known:
-            raise LandingError(
-                file, "nobody declared this column", "add it to the source's columns, or under ignore", theirs
-            )
+def find_layout(file: str, found: Sequence[str], known: Sequence[Layout]) -> Layout:
+    """The layout that a file with the columns `found` has, the first that fits without remainder.
+
+    Raises `LandingError` that names every missing and every unknown column, measured against the layout
+    that comes closest.
+    """
+    for layout in known:
+        if not layout.missing(found) and not layout.unknown(found):
+            return layout
+    nearest = min(known, key=lambda layout: (len(layout.missing(found)), len(layout.unknown(found))))
+    missing, unknown = nearest.missing(found), nearest.unknown(found)
+    place = "dataset.columns" if nearest.source == CANONICAL else f"dataset.sources.{nearest.source}"
+    if missing and len(missing) == len(set(nearest.names) - nearest.optional):
+        raise LandingError(
+            file,
+            "(columns)",
+            f"no declared source has these columns: {_listed(found)}",
+            "declare a source for them under dataset.sources, or write the columns " + _listed(nearest.names),
+        )
+    if missing:
+        theirs = [nearest.names[ours] for ours in missing]
+        message = f"{_column_is(theirs)} missing (source {nearest.source})"
+        hints = [hint for name in theirs for hint in difflib.get_close_matches(name, unknown, n=1)]
+        mend = f"send the file again with {_listed(theirs)}"
+        if hints:
+            mend += f", or say under {place} that the column is now called {_listed(hints)}"
+        raise LandingError(file, ", ".join(theirs), message, mend)
+    mend = (
+        f"add it under {place}.columns if it is wanted, or under {place}.ignore if it is not"
+        if nearest.source != CANONICAL
+        else "declare it under dataset.columns, or declare a source that lists it under ignore"
+    )
+    raise LandingError(file, ", ".join(unknown), f"{_column_is(unknown)} not declared (source {nearest.source})", mend)
 
 
-def as_type(cells: pl.Expr, found: pl.DataType, column: Column, time_zone: str) -> pl.Expr:
-    """Cells as the declared type; null where they cannot be read as it."""
-    wanted = TYPES[column.type]
-    if column.type == "timestamp":
-        return _as_instant(cells, found, time_zone)
-    if column.type == "boolean" and not found.is_numeric() and found != pl.Boolean:
-        text = cells.cast(pl.String).str.to_lowercase().str.strip_chars()
-        return pl.when(text.is_in(_TRUE)).then(True).when(text.is_in(_FALSE)).then(False)
-    if column.type == "integer" and found.is_float():
-        return pl.when(cells == cells.round()).then(cells).cast(wanted, strict=False)
-    if found == pl.String and column.type != "string":
-        cells = cells.str.strip_chars()
-    return cells.cast(wanted, strict=False)
+def to_canonical(file: str, frame: pl.DataFrame, layout: Layout, types: dict[str, ColumnType]) -> pl.DataFrame:
+    """The columns `types` of a file under our names and types, and `_unreadable`, in file order.
+
+    `_unreadable` is null, or a JSON object {column: the text that could not be read}. A column that the
+    file lacks is null throughout. Raises `LandingError` for columns of lists, structs or bytes.
+    """
+    values: list[pl.Series] = []
+    troubles: list[tuple[str, pl.Series]] = []
+    for ours, type_ in types.items():
+        theirs = layout.names.get(ours)
+        if theirs is None or theirs not in frame.columns:
+            values.append(pl.Series(ours, [None] * frame.height, dtype=TYPES[type_]))
+            continue
+        cells = frame[theirs]
+        try:
+            column, unreadable = read_cells(cells, type_, layout.time_zone)
+        except TypeError as error:
+            raise LandingError(file, theirs, str(error), f"write {theirs} as {type_}") from None
+        values.append(column.alias(ours))
+        if unreadable.any():
+            troubles.append((ours, pl.select(pl.when(unreadable).then(cells.cast(pl.String))).to_series()))
+    texts: list[str | None] = [None] * frame.height
+    if troubles:
+        names = [name for name, _ in troubles]
+        for row, cells_of_row in enumerate(zip(*(texts_ for _, texts_ in troubles), strict=True)):
+            said = {n: text for n, text in zip(names, cells_of_row, strict=True) if text is not None}
+            if said:
+                texts[row] = json.dumps(said, ensure_ascii=False)
+    return pl.DataFrame([*values, pl.Series("_unreadable", texts, dtype=pl.String)])
 
 
-def _as_instant(cells: pl.Expr, found: pl.DataType, time_zone: str) -> pl.Expr:
-    if isinstance(found, pl.Datetime):
-        if found.time_zone:
-            return cells.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
-        naive = cells.dt.cast_time_unit("us")
-    elif found == pl.String:
-        naive = cells.str.strip_chars().str.replace("T", " ").str.replace(r"(Z|\+00:00)$", "")
-        naive = naive.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False)
-    else:
-        naive = cells.cast(pl.Datetime("us"), strict=False)
-    return naive.dt.replace_time_zone(time_zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+
+
+def _column_is(names: Sequence[str]) -> str:
+    return f"column {names[0]} is" if len(names) == 1 else f"columns {_listed(names)} are"

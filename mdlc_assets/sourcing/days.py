@@ -1,0 +1,234 @@
+"""All files of one day to the day's raw rows, and to its labels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+
+from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.declaration.dataset import ColumnType
+from mdlc_assets.sourcing.cells import INSTANT, TYPES
+from mdlc_assets.sourcing.files import LandingError, read_file
+from mdlc_assets.sourcing.mapping import CANONICAL, Layout, find_layout, layouts, to_canonical
+
+ReadBytes = Callable[[str], bytes]
+
+
+@dataclass(frozen=True)
+class LandedDay:
+    """What a day's files held. `repeated` are files left out because an earlier one has the same bytes."""
+
+    frame: pl.DataFrame
+    files: tuple[str, ...] = ()
+    repeated: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    size: int = 0
+
+
+@dataclass
+class _Whole:
+    """Distinct contents of a day's files, in the order of their names."""
+
+    contents: dict[str, bytes] = field(default_factory=dict)
+    repeated: list[str] = field(default_factory=list)
+    errors: list[LandingError] = field(default_factory=list)
+
+
+class LandingDayError(ValueError):
+    """Every file that cannot be used, not only the first."""
+
+    def __init__(self, errors: Iterable[LandingError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(f"- {error}" for error in self.errors))
+
+
+def raw_day(lifecycle: LifecycleDeclaration, files: Iterable[str], read: ReadBytes) -> LandedDay:
+    """The rows of a day's transaction files as table `raw` has them; see docs/lake_tables.md.
+
+    Files come in the order of their names; one with the same bytes as another is read once. Raises
+    `LandingDayError` with every file that cannot be used.
+    """
+    whole = _distinct(files, read)
+    types: dict[str, ColumnType] = {name: c.type for name, c in lifecycle.dataset.columns.items()}
+    known = layouts(lifecycle)
+    parts, sources, errors = [], [], whole.errors
+    for name, content in whole.contents.items():
+        try:
+            frame = read_file(name, content)
+            layout = find_layout(name, frame.columns, known)
+            if frame.height == 0:
+                raise LandingError(name, "(file)", "the file has columns but no rows", "send it again")
+            part = to_canonical(name, frame, layout, types)
+        except LandingError as error:
+            errors.append(error)
+            continue
+        sources.append(layout.source)
+        parts.append(
+            part.select(
+                *types,
+                pl.lit(name).alias("_source_file"),
+                pl.int_range(1, part.height + 1, dtype=pl.Int64).alias("_source_row"),
+                "_unreadable",
+            )
+        )
+    if errors:
+        raise LandingDayError(errors)
+    return LandedDay(
+        pl.concat(parts),
+        tuple(whole.contents),
+        tuple(whole.repeated),
+        tuple(sorted(set(sources))),
+        sum(map(len, whole.contents.values())),
+    )
+
+
+def has_inline_labels(lifecycle: LifecycleDeclaration) -> bool:
+    """Whether any declared source writes the label beside the event."""
+    return any(source.labels_inline for source in lifecycle.dataset.sources.values())
+
+
+def labels_day(
+    lifecycle: LifecycleDeclaration,
+    day: date,
+    transaction_files: Iterable[str],
+    read_transactions: ReadBytes,
+    label_files: Iterable[str],
+    read_labels: ReadBytes,
+) -> LandedDay:
+    """The labels of the events of `day` as table `labels` has them: id, label Int8, `known_at`, by id.
+
+    From the files of the labels feed, and from transaction files whose source has `labels_inline`, where
+    a label is known `labels.delay` after its event. Of several labels for one id the one known last is
+    kept; among those known at the same instant, the one of the last file. Raises `LandingDayError`.
+    """
+    identity, label = lifecycle.dataset.id, lifecycle.labels.column
+    empty = pl.DataFrame(schema={identity: _type(lifecycle, identity), label: pl.Int8, "known_at": INSTANT})
+    parts, files, errors, sources = [empty], [], [], set()
+    repeated: list[str] = []
+    size = 0
+    for whole, parse in (
+        (_distinct(transaction_files, read_transactions), _inline_labels),
+        (_distinct(label_files, read_labels), _fed_labels),
+    ):
+        errors += whole.errors
+        repeated += whole.repeated
+        for name, content in whole.contents.items():
+            try:
+                found = parse(lifecycle, day, name, read_file(name, content))
+            except LandingError as error:
+                errors.append(error)
+                continue
+            if found is not None:
+                parts.append(found[1])
+                sources.add(found[0])
+                files.append(name)
+                size += len(content)
+    if errors:
+        raise LandingDayError(errors)
+    frame = (
+        pl.concat(parts)
+        .sort("known_at", maintain_order=True)
+        .unique(identity, keep="last", maintain_order=True)
+        .sort(identity)
+    )
+    return LandedDay(frame, tuple(files), tuple(repeated), tuple(sorted(sources)), size)
+
+
+def _inline_labels(
+    lifecycle: LifecycleDeclaration, day: date, name: str, frame: pl.DataFrame
+) -> tuple[str, pl.DataFrame] | None:
+    identity, time, label = lifecycle.dataset.id, lifecycle.dataset.time, lifecycle.labels.column
+    layout = find_layout(name, frame.columns, layouts(lifecycle))
+    if layout.label is None:
+        return None
+    columns = lifecycle.dataset.columns
+    types: dict[str, ColumnType] = {
+        identity: columns[identity].type,
+        time: columns[time].type,
+        label: "integer",
+    }
+    rows = to_canonical(name, frame, layout, types)
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    of_the_day = pl.col(time).is_between(start, start + timedelta(days=1), closed="left")
+    _refuse_labels(name, layout.names[label], rows, label, nullable=True)
+    # Rows without id, time or label have none that could be joined; quality quarantines the first two.
+    rows = rows.filter(of_the_day & pl.col(identity).is_not_null() & pl.col(label).is_not_null())
+    known_at = (pl.col(time) + lifecycle.labels.delay).alias("known_at")
+    return layout.source, rows.select(identity, pl.col(label).cast(pl.Int8), known_at)
+
+
+def _fed_labels(lifecycle: LifecycleDeclaration, day: date, name: str, frame: pl.DataFrame) -> tuple[str, pl.DataFrame]:
+    identity, label = lifecycle.dataset.id, lifecycle.labels.column
+    types: dict[str, ColumnType] = {
+        identity: lifecycle.dataset.columns[identity].type,
+        label: "integer",
+        "known_at": "timestamp",
+    }
+    layout = find_layout(name, frame.columns, _label_layouts(lifecycle, list(types)))
+    rows = to_canonical(name, frame, layout, types)
+    for ours in (identity, "known_at"):
+        count = rows[ours].null_count()
+        if count:
+            raise LandingError(
+                name,
+                layout.names[ours],
+                f"{count} of {rows.height} cells are empty or cannot be read as {types[ours]}",
+                "correct the cells and send the file again",
+            )
+    _refuse_labels(name, layout.names[label], rows, label, nullable=False)
+    return layout.source, rows.select(identity, pl.col(label).cast(pl.Int8), "known_at")
+
+
+def _label_layouts(lifecycle: LifecycleDeclaration, wanted: list[str]) -> list[Layout]:
+    own = Layout(CANONICAL, {name: name for name in wanted}, frozenset())
+    others = [
+        Layout(name, {c: source.columns.get(c, c) for c in wanted}, frozenset(), time_zone=source.time_zone)
+        for name, source in lifecycle.dataset.sources.items()
+    ]
+    return [own, *others]
+
+
+def _refuse_labels(file: str, column: str, rows: pl.DataFrame, label: str, *, nullable: bool) -> None:
+    unreadable = pl.col("_unreadable").str.json_path_match(f"$.{label}").is_not_null()
+    wrong = pl.col(label).is_in([0, 1]).not_().fill_null(False) | unreadable
+    if not nullable:
+        wrong = wrong | pl.col(label).is_null()
+    count = rows.select(wrong.sum()).item()
+    if count:
+        raise LandingError(
+            file,
+            column,
+            f"{count} of {rows.height} labels are neither 0 nor 1",
+            "write 1 for a positive and 0 for any other; leave out those that are not known yet",
+        )
+
+
+def _distinct(files: Iterable[str], read: ReadBytes) -> _Whole:
+    whole = _Whole()
+    seen: dict[bytes, str] = {}
+    for name in files:
+        try:
+            content = read(name)
+        except FileNotFoundError:
+            whole.errors.append(LandingError(name, "(file)", "the file went away while it was read", "put it back"))
+            continue
+        digest = hashlib.sha256(content).digest()
+        if content and digest in seen:
+            whole.repeated.append(name)
+            continue
+        seen[digest] = name
+        whole.contents[name] = content
+    return whole
+
+
+def _type(lifecycle: LifecycleDeclaration, column: str) -> pl.DataType:
+    return TYPES[lifecycle.dataset.columns[column].type]
+
+
+def row_counts(days: Mapping[date, LandedDay]) -> dict[date, int]:
+    """Rows of each day."""
+    return {day: landed.frame.height for day, landed in days.items()}

@@ -1,0 +1,60 @@
+"""Which day a file is for, and how a change in the landing zone shows."""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from mdlc_assets.resources.landing import LandingZone, day_of_file
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "2018-04-01.parquet",
+        "2018-04-01 (1).csv",
+        "late_2018-04-01.jsonl",
+        "date=2018-04-01/part-0.csv",
+        "date=2018-04-01/sent-2018-04-09.ndjson",
+        "shop/2018-04-01.CSV.GZ",
+    ],
+)
+def test_the_day_is_found_in_the_name(name: str) -> None:
+    assert day_of_file(name) == date(2018, 4, 1)
+
+
+@pytest.mark.parametrize(
+    "name", ["payments.csv", "2018-04-01.txt", ".2018-04-01.csv", "2018-13-01.csv", "12018-04-011.csv"]
+)
+def test_other_files_are_left_alone(name: str) -> None:
+    assert day_of_file(name) is None
+
+
+def test_fingerprints_show_added_replaced_and_untouched_files(tmp_path: Path) -> None:
+    folder = tmp_path / "shop" / "transactions"
+    folder.mkdir(parents=True)
+    (folder / "2018-04-01.csv").write_text("a\n1\n")
+    (folder / "2018-04-02.csv").write_text("a\n2\n")
+    zone = LandingZone(root=str(tmp_path))
+
+    def look() -> dict[date, str]:
+        return zone.feed("shop", "transactions").fingerprints()
+
+    before = look()
+    assert look() == before
+    (folder / "late_2018-04-01.csv").write_text("a\n3\n")
+    late = look()
+    assert late[date(2018, 4, 1)] != before[date(2018, 4, 1)]
+    assert late[date(2018, 4, 2)] == before[date(2018, 4, 2)]
+    replaced = folder / "2018-04-02.csv"
+    replaced.write_text("a\n9\n")  # of the same size
+    os.utime(replaced, ns=(1, 1))
+    assert look()[date(2018, 4, 2)] != before[date(2018, 4, 2)]
+
+
+def test_a_feed_that_nobody_has_filled_is_empty(tmp_path: Path) -> None:
+    feed = LandingZone(root=str(tmp_path)).feed("shop", "labels")
+    assert feed.days() == [] and feed.files(date(2018, 4, 1)) == [] and feed.fingerprints() == {}
