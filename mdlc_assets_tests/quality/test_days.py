@@ -55,8 +55,8 @@ def test_the_ages_364_54_54_54_stop_each_day_and_say_why() -> None:
     assert [passed for passed, _ in found] == [True, False, False, False]
     assert found[1][1] == (
         "age must grow by one for each day; it does not for 100.0% of the 1 values of customer_id on "
-        "2018-04-02 that were seen before (2018-04-01); tolerated 0.1%. Most often the change is -310 over 1 day. "
-        "Mend: Ask the accounts team."
+        "2018-04-02 that were seen before (2018-04-01); tolerated 0.1%. Most often the change is -310 "
+        "over 1 day. Mend: Ask the accounts team."
     )
     assert "2018-04-04" in found[3][1] and "-310 over 3 days" in found[3][1]
 
