@@ -63,13 +63,13 @@ def validated_checks(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinitio
                     "validated and quarantine together. Mend: run validated and quarantine again for the day"
                 )
             fits = f"{stored.height:,} rows fit the schema" if not against else "; ".join(against)
-            for name, passed, words in (
-                ("schema", not against, fits),
-                (QUARANTINED_SHARE, share.passed and not lost, text),
+            for name, passed, words, observed in (
+                ("schema", not against, fits, None),
+                (QUARANTINED_SHARE, share.passed and not lost, text, share.observed),
             ):
                 if not passed:
                     failed[name].append(f"{day}: {words}")
-                yield _evaluation(key, name, passed, words, day.isoformat(), "stop")
+                yield _evaluation(key, name, passed, words, day.isoformat(), "stop", observed)
         for rule in rules:
             yield _summary(key, rule, failed[rule.name], len(days))
 
@@ -97,7 +97,8 @@ def report_checks(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
                 text = result.text if result else "the report is older than the rule. Mend: run it again"
                 if not passed:
                     failed[rule.name].append(f"{day}: {text}")
-                yield _evaluation(key, rule.name, passed, text, day.isoformat(), rule.severity)
+                observed = result.observed if result else None
+                yield _evaluation(key, rule.name, passed, text, day.isoformat(), rule.severity, observed)
         for rule in rules:
             yield _summary(key, rule, failed[rule.name], len(days))
 
@@ -125,13 +126,22 @@ def _level(severity: Severity) -> dg.AssetCheckSeverity:
 
 
 def _evaluation(
-    key: dg.AssetKey, name: str, passed: bool, text: str, partition: str, severity: Severity
+    key: dg.AssetKey,
+    name: str,
+    passed: bool,
+    text: str,
+    partition: str,
+    severity: Severity,
+    observed: float | None = None,
 ) -> dg.AssetCheckEvaluation:
+    metadata: dict[str, dg.MetadataValue] = {"reason": dg.MetadataValue.text(text)}
+    if observed is not None:
+        metadata["observed"] = dg.MetadataValue.float(observed)
     return dg.AssetCheckEvaluation(
         asset_key=key,
         check_name=name,
         passed=passed,
-        metadata={},
+        metadata=metadata,
         severity=_level(severity),
         description=text,
         blocking=severity == "stop",

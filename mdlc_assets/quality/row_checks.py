@@ -22,15 +22,22 @@ class RowCheck:
     reason: pl.Expr
 
 
-def arrival_checks(lifecycle: LifecycleDeclaration, day: date) -> list[RowCheck]:
-    """The checks of a raw row of `day`, in the order in which their names stand as a row's first rule."""
-    checks = [check for name, column in lifecycle.dataset.columns.items() for check in _readable(name, column)]
+def arrival_checks(
+    lifecycle: LifecycleDeclaration, day: date, *, all_readable: bool = False
+) -> list[RowCheck]:
+    """The checks of a raw row of `day`, in the order in which their names stand as a row's first rule.
+
+    `all_readable` leaves out those that look at `_unreadable`, for a day where it is null throughout.
+    """
+    columns = lifecycle.dataset.columns
+    checks = [check for name, column in columns.items() for check in _there(name, column, all_readable)]
     return [*checks, *value_checks(lifecycle, day)]
 
 
 def value_checks(lifecycle: LifecycleDeclaration, day: date) -> list[RowCheck]:
     """The checks that need the declared columns alone, so they also hold for what is stored."""
-    checks = [check for name, column in lifecycle.dataset.columns.items() for check in _in_bounds(name, column)]
+    columns = lifecycle.dataset.columns
+    checks = [check for name, column in columns.items() for check in _in_bounds(name, column)]
     checks.append(_in_day(lifecycle.dataset.time, day))
     for rule in lifecycle.quality.rows:
         reason = pl.lit(f"{rule.reason} (rule {rule.name}: {rule.holds})")
@@ -57,21 +64,18 @@ def unique_columns(lifecycle: LifecycleDeclaration) -> list[str]:
     return [name for name, column in columns.items() if column.unique or name == lifecycle.dataset.id]
 
 
-def _readable(name: str, column: Column) -> Iterator[RowCheck]:
-    text = pl.col("_unreadable").str.json_path_match(f"$['{name}']")
-    kind = "an integer" if column.type == "integer" else f"a {column.type}"
-    yield RowCheck(
-        f"{name}_readable",
-        name,
-        text.is_null(),
-        pl.format("{} '{}' cannot be read as {}", pl.lit(name), text, pl.lit(kind)),
-    )
+def _there(name: str, column: Column, all_readable: bool) -> Iterator[RowCheck]:
+    present = pl.col(name).is_not_null()
+    if not all_readable:
+        text = pl.col("_unreadable").str.json_path_match(f"$['{name}']")
+        kind = "an integer" if column.type == "integer" else f"a {column.type}"
+        reason = pl.format("{} '{}' cannot be read as {}", pl.lit(name), text, pl.lit(kind))
+        yield RowCheck(f"{name}_readable", name, text.is_null(), reason)
+        present = present | text.is_not_null()
     if not column.nullable:
-        present = pl.col(name).is_not_null() | text.is_not_null()
         if column.optional:
             # A source that lacks the column altogether is not at fault.
-            absent = (pl.col(name).is_null() & text.is_null()).all().over("_source_file")
-            present = present | absent
+            present = present | (~present).all().over("_source_file")
         yield RowCheck(f"{name}_present", name, present, pl.lit(f"{name} is missing"))
 
 

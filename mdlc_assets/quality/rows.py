@@ -42,7 +42,7 @@ def part_rows(lifecycle: LifecycleDeclaration, day: date, raw: pl.DataFrame) -> 
     refused: list[pl.DataFrame] = []
     broken: dict[str, int] = {}
     for name, checks in (
-        ("raw", arrival_checks(lifecycle, day)),
+        ("raw", arrival_checks(lifecycle, day, all_readable=raw["_unreadable"].count() == 0)),
         ("unique", unique_checks(lifecycle)),
     ):
         failed = failed_rows(checking_schema(types, checks, f"{lifecycle.name}_{name}"), kept)

@@ -7,18 +7,20 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import boto3
+import dagster as dg
 import polars as pl
 import pytest
 
+from mdlc_assets.sourcing.assets import sourcing_definitions
 from mdlc_assets_tests.sourcing.small_platform import (
     DAY,
     Platform,
     days_from,
     failure_text,
     metadata_of,
-    parquet,
     payments,
     ran,
+    shipped,
 )
 
 REAL = Path("/work/shared/payments")
@@ -178,5 +180,14 @@ def test_real_days_pass_from_raw_to_the_report(tmp_path: Path) -> None:
     assert platform.report(last)["passed"]
 
 
-def test_parquet_bytes_of_a_frame_do_not_change(tmp_path: Path) -> None:
-    assert parquet(payments(DAY)) == parquet(payments(DAY))
+def test_an_open_dataset_has_a_freshness_policy_and_a_closed_one_has_none() -> None:
+    dataset = shipped().dataset.model_copy(update={"end": None})
+    still_open = shipped().model_copy(update={"dataset": dataset})
+    for lifecycle, expected in ((still_open, True), (shipped(), False)):
+        specs = {
+            spec.key.path[-1]: spec for spec in sourcing_definitions(lifecycle).resolve_all_asset_specs()
+        }
+        assert (specs["raw"].freshness_policy is not None) == expected
+        assert specs["raw"].owners == ["team:payments-data"] and specs["raw"].group_name
+        assert specs["raw"].description and specs["labels"].description
+        assert specs["raw"].metadata["dagster/table_name"] == "payments_fraud.raw"
