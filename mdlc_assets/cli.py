@@ -67,9 +67,14 @@ def demo(source: Path | None, lifecycle: str) -> None:
     Starts afresh: what an earlier demo left in the home folder is replaced.
     """
     from mdlc_assets.demo.run import run_demo
+    from mdlc_assets.demo.story import StoryError
     from mdlc_assets.home import Home
 
-    sys.exit(0 if run_demo(_lifecycle(lifecycle), Home(), source) else 1)
+    try:
+        good = run_demo(_lifecycle(lifecycle), Home(), source)
+    except StoryError as error:
+        raise click.ClickException(str(error)) from None
+    sys.exit(0 if good else 1)
 
 
 @main.command()
@@ -95,7 +100,7 @@ def history(lifecycle: str, as_json: bool) -> None:
     """Versions of the model: trained on what, judged how, approved by whom and why."""
     import json
 
-    found = _registry().history(lifecycle)
+    found = _registry().history(_lifecycle(lifecycle).declaration.name)
     if as_json:
         click.echo(json.dumps(found, indent=1, default=str))
         return
@@ -124,9 +129,14 @@ def approve(version: int, reason: str, approver: str, override: bool, lifecycle:
 @click.option("--lifecycle", default="payments_fraud", show_default=True)
 def reject(version: int, reason: str, approver: str, lifecycle: str) -> None:
     """Refuse VERSION, with the reason in the audit trail."""
+    from mdlc_assets.resources.registry import UnknownVersionError
+    from mdlc_assets.training.approval import ApprovalError
     from mdlc_assets.training.approval import reject as reject_version
 
-    reject_version(_registry(), _lifecycle(lifecycle).declaration, version, approver, reason)
+    try:
+        reject_version(_registry(), _lifecycle(lifecycle).declaration, version, approver, reason)
+    except (ApprovalError, UnknownVersionError) as error:
+        raise click.ClickException(str(error)) from None
     _say(f"Version {version} of {lifecycle} is rejected.", True)
 
 
@@ -136,9 +146,13 @@ def reject(version: int, reason: str, approver: str, lifecycle: str) -> None:
 @click.option("--lifecycle", default="payments_fraud", show_default=True)
 def rollback(reason: str, approver: str, lifecycle: str) -> None:
     """Put the champion before this one back in service."""
+    from mdlc_assets.training.approval import ApprovalError
     from mdlc_assets.training.approval import rollback as roll_back
 
-    champion = roll_back(_registry(), _lifecycle(lifecycle).declaration, approver, reason)
+    try:
+        champion = roll_back(_registry(), _lifecycle(lifecycle).declaration, approver, reason)
+    except ApprovalError as error:
+        raise click.ClickException(str(error)) from None
     ran = _loop(lifecycle).run("real_time_inference")
     _say(ran.error or f"Version {champion.version} of {lifecycle} serves again.", ran.success)
 

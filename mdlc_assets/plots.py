@@ -29,6 +29,15 @@ def new_figure(width: float = 7, height: float = 2.6) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def by_day(axes: Axes) -> None:
+    """Let the horizontal axis show days, written short: the month once, then day numbers."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=4, maxticks=9)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+
+
 def dates(days: Sequence[date]) -> np.ndarray:
     """Days as matplotlib's axes take them."""
     return np.array(list(days), dtype="datetime64[D]")

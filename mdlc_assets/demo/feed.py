@@ -71,7 +71,8 @@ class FolderFeed:
             for path in sorted(source.iterdir())
             if path.is_file() and (found := _DAY.search(path.name))
         }
-        self.days = sorted(set(self.files) & set(lifecycle.days(min(self.files), max(self.files))))
+        first, last = min(self.files, default=date.max), max(self.files, default=date.min)
+        self.days = sorted(set(self.files) & set(lifecycle.days(first, last)))
         mapping = next(iter(lifecycle.dataset.sources.values()))
         self.amount = mapping.columns.get("amount", "amount")
 

@@ -9,6 +9,10 @@ from datetime import date
 LIVE_DAYS = 14
 
 
+class StoryError(ValueError):
+    """Files that the story cannot be told on."""
+
+
 @dataclass(frozen=True)
 class Story:
     """`history` is brought in at once; `live` goes by day by day."""
@@ -28,9 +32,9 @@ def plan(days: Sequence[date]) -> Story:
     """The story told on the given days: the last fourteen are lived, those before are history.
 
     Amounts drift from the second live day on, early enough that labels confirm the harm within the two
-    weeks; the file of the fifth day is broken. Raises ValueError with fewer than 80 days.
+    weeks; the file of the fifth day is broken. Raises `StoryError` with fewer than 80 days.
     """
     if len(days) < 80:
-        raise ValueError(f"the demo needs 80 days of files (66 of history, 14 to live through) and found {len(days)}")
+        raise StoryError(f"the demo needs 80 days of files (66 of history, 14 to live through) and found {len(days)}")
     live = days[-LIVE_DAYS:]
     return Story(days[:-LIVE_DAYS], live, broken_day=live[4], drift_from=live[1], drift=1.5)

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.declaration.base import duration_name
 from mdlc_assets.features.windows import window_columns
 
 _DAY = timedelta(days=1)
@@ -74,10 +75,10 @@ def describe_features(lifecycle: LifecycleDeclaration) -> dict[str, str]:
     said = {name: f"Of the event itself: {expression}" for name, expression in lifecycle.features.rows.items()}
     for column in lifecycle.features.window_columns():
         what = column.aggregation.replace("_", " ") + (f" of {column.value}" if column.value else " of events")
-        late = f", ending {column.delay} before the event" if column.delay else ", up to the event"
+        late = f", ending {duration_name(column.delay)} before the event" if column.delay else ", up to the event"
         only = f", where {column.where}" if column.where else ""
         said[column.name] = (
-            f"{what[0].upper()}{what[1:]} of the same {column.entity} over {column.window}{late}{only}; "
+            f"{what[0].upper()}{what[1:]} of the same {column.entity} over {duration_name(column.window)}{late}{only}; "
             f"{column.default:g} where there is none."
         )
     return said

@@ -128,5 +128,5 @@ def _rates_plot(lake: Lake, lifecycle: LifecycleDeclaration) -> str:
         )
     axes.set_ylabel("share of events")
     axes.legend(fontsize=8)
-    figure.autofmt_xdate()
+    plots.by_day(axes)
     return plots.as_markdown(figure)

@@ -34,7 +34,7 @@ def integration_problems(lifecycle: LifecycleDeclaration) -> list[Problem]:
             continue
         try:
             holds = program.execute(example)
-        except (RuntimeError, TypeError, ValueError) as error:
+        except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).split(".")[0]
             found.append(Problem(field, value, reason, "features are floats: compare them with 5.0, not 5"))
             continue

@@ -33,7 +33,7 @@ class RuleSet:
         for rule, program in self._programs:
             try:
                 holds = program.execute(dict(event))
-            except (RuntimeError, TypeError, ValueError) as error:
+            except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
                 reason = str(error).split(".")[0]
                 raise RuleError(f"rule {rule.name!r} ({rule.when}): {reason}") from None
             if not isinstance(holds, bool):

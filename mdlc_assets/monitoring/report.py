@@ -40,7 +40,7 @@ def render(lifecycle: LifecycleDeclaration, found: Figures) -> str:
     )
     today = found.open_loop.get(found.day, {})
     quality = found.quality.get(found.day, {"passed": True, "rules": [], "rows": 0, "quarantined": 0})
-    columns = sorted(today.get("columns", {}).items(), key=lambda item: -item[1]["distance"])
+    columns = sorted(today.get("columns", {}).items(), key=lambda item: item[1]["usual"] - item[1]["distance"])
     return environment.get_template("report.html").render(
         lifecycle=lifecycle,
         day=found.day,
@@ -102,7 +102,7 @@ def _volume(found: Figures) -> str:
     axes.bar(plots.dates(days), [-found.quality[day]["quarantined"] for day in days], color=plots.ORANGE)
     axes.axhline(0, color=plots.GREY, linewidth=0.8)
     axes.set_ylabel("rows")
-    figure.autofmt_xdate()
+    plots.by_day(axes)
     return plots.as_svg(figure)
 
 
@@ -120,7 +120,7 @@ def _distances(found: Figures, names: Sequence[str]) -> str:
         axes.legend(fontsize=8, loc="upper left")
     axes.set_ylim(bottom=0)
     axes.set_ylabel("Jensen-Shannon distance")
-    figure.autofmt_xdate()
+    plots.by_day(axes)
     return plots.as_svg(figure)
 
 
@@ -137,7 +137,7 @@ def _realised(lifecycle: LifecycleDeclaration, found: Figures) -> str:
     if kept:
         axes.legend(fontsize=8, loc="lower left")
     axes.set_ylim(0, 1)
-    figure.autofmt_xdate()
+    plots.by_day(axes)
     return plots.as_svg(figure)
 
 
@@ -151,5 +151,5 @@ def _decisions(lifecycle: LifecycleDeclaration, found: Figures) -> str:
     axes.legend(fontsize=8, loc="upper left")
     axes.set_ylabel("% of events")
     axes.set_ylim(bottom=0)
-    figure.autofmt_xdate()
+    plots.by_day(axes)
     return plots.as_svg(figure)

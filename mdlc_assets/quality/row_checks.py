@@ -22,9 +22,7 @@ class RowCheck:
     reason: pl.Expr
 
 
-def arrival_checks(
-    lifecycle: LifecycleDeclaration, day: date, *, all_readable: bool = False
-) -> list[RowCheck]:
+def arrival_checks(lifecycle: LifecycleDeclaration, day: date, *, all_readable: bool = False) -> list[RowCheck]:
     """The checks of a raw row of `day`, in the order in which their names stand as a row's first rule.
 
     `all_readable` leaves out those that look at `_unreadable`, for a day where it is null throughout.

@@ -58,7 +58,7 @@ def test_no_label_is_used_before_it_is_known(payments_fraud: LifecycleDeclaratio
 def test_each_feature_says_what_it_is_and_whence(payments_fraud: LifecycleDeclaration) -> None:
     said = describe_features(payments_fraud)
     assert list(said) == payments_fraud.features.names()
-    assert "ending 7 days" in said["terminal_fraud_share_30d"]
+    assert "ending 7d before" in said["terminal_fraud_share_30d"]
     assert ("labels", "is_fraud") in sources_of(payments_fraud, "terminal_fraud_share_30d")
     assert sources_of(payments_fraud, "is_night") == [("validated", "event_time")]
 
@@ -66,10 +66,10 @@ def test_each_feature_says_what_it_is_and_whence(payments_fraud: LifecycleDeclar
 @pytest.mark.parametrize(
     ("rows", "aggregate", "field", "said"),
     [
-        ({"x": "amont * 2"}, {"n": "count"}, "features.rows.x", "no column 'amont'"),
-        ({"x": "amount +"}, {"n": "count"}, "features.rows.x", "does not parse"),
+        ({"x": "amont * 2"}, {"n": "count"}, "features.rows.x", "no column amont"),
+        ({"x": "amount +"}, {"n": "count"}, "features.rows.x", "cannot be read"),
         ({}, {"s": "sum(event_time)"}, "features.windows.0.aggregate.s", "needs numbers"),
-        ({}, {"s": "mean(price)"}, "features.windows.0.aggregate.s", "no column 'price'"),
+        ({}, {"s": "mean(price)"}, "features.windows.0.aggregate.s", "no column price"),
     ],
 )
 def test_mistakes_name_field_and_mend(

@@ -1,0 +1,113 @@
+"""The platform as Dagster loads it: from its module, and as a component from YAML."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from mdlc_assets import ModelLifecycle
+from mdlc_assets.declaration import DeclarationError
+from mdlc_assets.definitions import build_definitions, embedded_resources, lifecycle_files
+from mdlc_assets.home import Home
+from mdlc_assets.lifecycle import load_lifecycle
+from mdlc_assets_tests.conftest import SHIPPED
+
+_STAGES = ("sourcing", "quality", "features", "model", "training", "deployment", "monitoring", "integration")
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> dg.RepositoryDefinition:
+    return build_definitions(home=Home(tmp_path_factory.mktemp("home"))).get_repository_def()
+
+
+def test_every_asset_presents_itself(repository: dg.RepositoryDefinition) -> None:
+    graph = repository.asset_graph
+    keys = graph.materializable_asset_keys
+    assert {key.path[1] for key in keys} >= {
+        "raw",
+        "labels",
+        "validated",
+        "quarantine",
+        "quality_report",
+        "features",
+        "training_set",
+        "candidate_model",
+        "evaluation",
+        "champion",
+        "batch_predictions",
+        "endpoint",
+        "open_loop_report",
+        "closed_loop_report",
+        "retrain_decision",
+        "decisions",
+        "daily_report",
+    }
+    for key in keys:
+        node = graph.get(key)
+        assert node.description and len(node.description) > 30, key
+        assert node.owners, key
+        assert node.kinds, key
+        assert re.match(rf"payments_fraud_\d_({'|'.join(_STAGES)})$", node.group_name or ""), key
+        assert node.code_version, key
+    assert {graph.get(key).group_name.rsplit("_", 1)[1] for key in keys} == set(_STAGES)
+
+
+def test_every_workflow_has_words(repository: dg.RepositoryDefinition) -> None:
+    jobs = {job.name: job.description for job in repository.get_all_jobs() if not job.name.startswith("__")}
+    assert set(jobs) == {
+        f"payments_fraud_{workflow}"
+        for workflow in (
+            "labels",
+            "history",
+            "train",
+            "retrain",
+            "approve",
+            "batch_inference",
+            "monitor",
+            "real_time_inference",
+        )
+    }
+    assert all(jobs.values())
+
+
+def test_dagsters_own_validation_passes(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [str(Path(sys.executable).parent / "dagster"), "definitions", "validate", "-m", "mdlc_assets.definitions"],
+        env={"PATH": "/usr/bin:/bin", "MDLC_HOME": str(tmp_path), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+
+
+def test_it_is_a_component_in_yaml(tmp_path: Path) -> None:
+    from dagster.components.testing import create_defs_folder_sandbox
+
+    with create_defs_folder_sandbox() as sandbox:
+        folder = sandbox.scaffold_component(component_cls=ModelLifecycle, defs_path="mine")
+        (folder / "defs.yaml").write_text((SHIPPED / "payments_fraud" / "defs.yaml").read_text())
+        with sandbox.load_component_and_build_defs(defs_path=folder) as (component, definitions):
+            assert isinstance(component, ModelLifecycle)
+            bound = dg.Definitions(resources=embedded_resources(Home(tmp_path)))
+            assert len(list(dg.Definitions.merge(definitions, bound).resolve_all_asset_specs())) > 15
+
+
+def test_a_wrong_expression_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    path = tmp_path / "defs.yaml"
+    text = (SHIPPED / "payments_fraud" / "defs.yaml").read_text()
+    path.write_text(text.replace("when: score >= 0.9", "when: scores >= 0.9").replace("max_depth", "depth"))
+    with pytest.raises(DeclarationError) as caught:
+        load_lifecycle(path)
+    said = str(caught.value)
+    assert "decisions.rules.0.when: there is no 'scores'" in said
+    assert "model.hyperparameters.depth" in said
+
+
+def test_shipped_declarations_are_found() -> None:
+    assert SHIPPED / "payments_fraud" / "defs.yaml" in lifecycle_files()
