@@ -64,6 +64,7 @@ def test_every_workflow_has_words(repository: dg.RepositoryDefinition) -> None:
         for workflow in (
             "labels",
             "history",
+            "rebuild",
             "train",
             "retrain",
             "approve",

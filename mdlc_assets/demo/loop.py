@@ -95,8 +95,10 @@ class Loop:
                     continue
                 self._run_keys.add(request.run_key or "")
                 workflow = (request.job_name or sensor.job_name or "").removeprefix(f"{self.lifecycle.name}_")
-                day = date.fromisoformat(request.partition_key) if request.partition_key else None
-                ran.append(self.run(workflow, day))
+                first = request.partition_key or request.tags.get("dagster/asset_partition_range_start")
+                last = request.tags.get("dagster/asset_partition_range_end")
+                days = [date.fromisoformat(day) if day else None for day in (first, last)]
+                ran.append(self.run(workflow, days[0], days[1]))
         return ran
 
 

@@ -45,10 +45,12 @@ def feature_table(
     """Features of the events from `first` to `last` (UTC days): id, time, entities, then each as Float64.
 
     `events` are validated rows of `days_needed`, `labels` those of `label_days_needed`, or None when no
-    feature uses them.
+    label is needed (or known yet).
     """
     dataset, label = lifecycle.dataset, lifecycle.labels.column
-    if labels is not None:
+    if labels is None:
+        events = events.with_columns(pl.lit(None, pl.Int8).alias(label))
+    else:
         events = events.join(labels.select(dataset.id, label), on=dataset.id, how="left", maintain_order="left")
     begin = datetime(first.year, first.month, first.day, tzinfo=UTC)
     end = datetime(last.year, last.month, last.day, tzinfo=UTC) + _DAY

@@ -19,10 +19,12 @@ class Arrivals:
 
 @dataclass(frozen=True)
 class Work:
-    """Days to do, oldest first, and the reason when something has to wait."""
+    """Days to do, oldest first. `rebuild` spans later days whose features follow from what has changed;
+    `waiting` gives the reason when something has to wait."""
 
     label_days: list[date]
     event_days: list[date]
+    rebuild: tuple[date, date] | None
     waiting: list[str]
 
 
@@ -56,4 +58,16 @@ def work_for(
             event_days.append(day)
         else:
             waiting.append(f"{day} waits for the labels of {needed}")
-    return Work(label_days, event_days, waiting)
+    return Work(label_days, event_days, _reached(lifecycle, event_days, done), waiting)
+
+
+def _reached(lifecycle: LifecycleDeclaration, event_days: Collection[date], done: Arrivals) -> tuple[date, date] | None:
+    """The first and the last day done already whose windows reach back to one of the days."""
+    reach = -(-lifecycle.features.look_back() // timedelta(days=1))
+    later = {
+        after
+        for day in event_days
+        for after in done.transactions
+        if 0 < (after - day).days <= reach and after not in event_days
+    }
+    return (min(later), max(later)) if later else None

@@ -17,6 +17,10 @@ _WORKFLOWS: dict[str, tuple[str, tuple[str, ...]]] = {
         "Brings days of data in, from raw files to validated rows and features. Takes any range.",
         _DATA,
     ),
+    "rebuild": (
+        "A file came late or was replaced: makes the features again of later days whose windows reach it.",
+        ("features",),
+    ),
     "train": (
         "Trains as of a day, evaluates, and compares with the champion. Over a range it is a backtest.",
         ("training_set", "candidate_model", "evaluation"),

@@ -32,9 +32,10 @@ def _new_files(
 ) -> dg.SensorDefinition:
     @dg.sensor(
         name=f"{lifecycle.name}_new_files",
-        jobs=[jobs["batch_inference"], jobs["monitor"]],
+        jobs=[jobs["batch_inference"], jobs["monitor"], jobs["rebuild"]],
         minimum_interval_seconds=30,
-        description="A file landed or was replaced: runs its day, labels first since features need them.",
+        description="A file landed or was replaced: runs its day, labels first since features need them, and makes "
+        "the features again of later days that reach it.",
         tags={"mdlc/lifecycle": lifecycle.name},
     )
     def new_files(context: dg.SensorEvaluationContext, lake: Lake, landing: LandingZone):  # type: ignore[no-untyped-def]
@@ -62,6 +63,20 @@ def _new_files(
             _request(jobs["batch_inference"], day, f"events-{day}-{landed.transactions[day]}")
             for day in work.event_days
         ]
+        if work.rebuild:
+            first, last = work.rebuild
+            changed = work.event_days[0]
+            requests.append(
+                dg.RunRequest(
+                    run_key=f"rebuild-{first}-{last}-{changed}-{landed.transactions[changed]}",
+                    job_name=jobs["rebuild"].name,
+                    tags={
+                        "dagster/asset_partition_range_start": first.isoformat(),
+                        "dagster/asset_partition_range_end": last.isoformat(),
+                        "mdlc/reason": f"the file of {changed} is new or was replaced",
+                    },
+                )
+            )
         skipped = None if requests else "; ".join(work.waiting[:3]) or "No new file has arrived."
         return dg.SensorResult(run_requests=requests, skip_reason=skipped, cursor=cursor)
 

@@ -40,6 +40,15 @@ def test_a_replaced_file_is_run_again_alone(payments_fraud: LifecycleDeclaration
     landed = Arrivals({**_days(9), _START: "changed"}, _days(2))
     work = work_for(payments_fraud, landed, Arrivals(_days(9), _days(2)), list(_days(2)))
     assert (work.event_days, work.label_days) == ([_START], [])
+    assert work.rebuild == (date(2018, 4, 2), date(2018, 4, 9))
+
+
+def test_only_days_whose_windows_reach_it_are_rebuilt(payments_fraud: LifecycleDeclaration) -> None:
+    landed = Arrivals({**_days(60), _START: "changed"}, _days(60))
+    work = work_for(payments_fraud, landed, Arrivals(_days(60), _days(60)), list(_days(60)))
+    assert work.rebuild == (date(2018, 4, 2), date(2018, 5, 8))
+    newest = work_for(payments_fraud, Arrivals(_days(10), {}), Arrivals(_days(9), {}), list(_days(9)))
+    assert newest.rebuild is None
 
 
 def test_days_outside_the_dataset_are_left_alone(payments_fraud: LifecycleDeclaration) -> None:

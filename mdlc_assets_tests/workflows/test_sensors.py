@@ -73,7 +73,10 @@ def test_new_replaced_and_late_files(ticker: Ticker, payments_fraud: LifecycleDe
 
     feed.deliver(first, drift=1.1)
     again = ticker.sensor("new_files", tick.cursor)
-    assert _asked(again) == [("batch_inference", str(first))]
+    assert _asked(again)[:1] == [("batch_inference", str(first))]
+    rebuild = again.run_requests[1]
+    assert rebuild.job_name == f"{_NAME}_rebuild"
+    assert rebuild.tags["dagster/asset_partition_range_end"] == str(feed.days[2])
     assert again.run_requests[0].run_key != tick.run_requests[0].run_key
 
     feed.deliver_labels(first)
