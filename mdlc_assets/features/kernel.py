@@ -89,3 +89,22 @@ def float_sums(lows: Array, highs: Array, values: Array) -> Array:
         for k in range(lows[i], highs[i]):
             result[i] += values[k]
     return result
+
+
+@njit(cache=True, nogil=True)
+def float_deviations(lows: Array, highs: Array, values: Array) -> Array:
+    """Sample deviation (n - 1) of each window in two passes; 0 for fewer than two values."""
+    result = np.zeros(len(lows))
+    for i in range(len(lows)):
+        size = highs[i] - lows[i]
+        if size < 2:
+            continue
+        mean = 0.0
+        for k in range(lows[i], highs[i]):
+            mean += values[k]
+        mean /= size
+        spread = 0.0
+        for k in range(lows[i], highs[i]):
+            spread += (values[k] - mean) ** 2
+        result[i] = np.sqrt(spread / (size - 1))
+    return result

@@ -13,6 +13,9 @@ from mdlc_assets.declaration.features import WindowColumn
 
 _POSITION = "_position"
 
+SUBTRACTABLE = frozenset({"count", "sum", "mean", "share", "std"})
+"""Aggregations of a window that follow from the difference of two running sums."""
+
 
 @dataclass(frozen=True)
 class Values:
@@ -61,8 +64,8 @@ def window_columns(
                 spans = [span // timedelta(microseconds=1) for span in key]
                 bounds[key] = kernel.window_bounds(arrays[0], instants[0], arrays[1], instants[1], *spans)
             if column.value is not None and column.value not in values:
-                values[column.value] = _values(kept, column.value, decimals)
-            result = _aggregate(column, *bounds[key], values.get(column.value or ""), kept)
+                values[column.value] = values_of(kept, column.value, decimals)
+            result = _aggregate(column, *bounds[key], values.get(column.value or ""))
             in_order = np.empty_like(result)
             in_order[np.argsort(np.argsort(place))] = result
             found[column.name] = in_order
@@ -80,7 +83,8 @@ def _ordered(events: pl.DataFrame, wanted: pl.Series, entity: str, time: str) ->
     )
 
 
-def _values(events: pl.DataFrame, value: str, decimals: Mapping[str, int]) -> Values:
+def values_of(events: pl.DataFrame, value: str, decimals: Mapping[str, int]) -> Values:
+    """What is aggregated of each event; nothing (null) counts as zero."""
     numbers = events.select(pl.sql_expr(value).alias("v"))["v"]
     if numbers.dtype == pl.Boolean or numbers.dtype.is_integer():
         return Values(numbers.fill_null(0).cast(pl.Int64).to_numpy(), 1)
@@ -93,29 +97,46 @@ def _values(events: pl.DataFrame, value: str, decimals: Mapping[str, int]) -> Va
     return Values(numbers.rank("dense").fill_null(0).cast(pl.Int64).to_numpy(), 1)
 
 
-def _aggregate(
-    column: WindowColumn, low: np.ndarray, high: np.ndarray, values: Values | None, events: pl.DataFrame
+def from_sums(
+    column: WindowColumn, count: np.ndarray, total: np.ndarray, squares: np.ndarray, scale: int
 ) -> np.ndarray:
+    """count, sum, mean, share or std of windows from whole numbers: events, sum and sum of squares in each.
+
+    Every engine ends here, so that from the same whole numbers they all give the same bits. The deviation is
+    that of a sample (n - 1), and 0 for a single event.
+    """
+    many = np.maximum(count, 1)
+    if column.aggregation == "count":
+        result = count.astype(np.float64)
+    elif column.aggregation == "sum":
+        result = total / scale
+    elif column.aggregation == "std":
+        # 64 bits of mantissa, where the platform has them: squares of cents pass 2**53.
+        whole = total.astype(np.longdouble)
+        spread = np.maximum(squares.astype(np.longdouble) - whole * whole / many, 0)
+        result = (np.sqrt(spread / np.maximum(count - 1, 1)) / scale).astype(np.float64)
+    else:
+        result = total / scale / many
+    return np.where(count > 0, result, column.default)
+
+
+def _aggregate(column: WindowColumn, low: np.ndarray, high: np.ndarray, values: Values | None) -> np.ndarray:
     from mdlc_assets.features import kernel
 
-    count = (high - low).astype(np.float64)
-    if column.aggregation == "count":
-        return np.where(count > 0, count, column.default)
-    assert values is not None
+    count = high - low
+    if values is None:
+        return from_sums(column, count, count, count, 1)
     numbers, scale = values.numbers, values.scale
-    if column.aggregation in {"sum", "mean", "share", "std"}:
-        total = _sums(low, high, values)
-        result = total / scale
-        if column.aggregation in {"mean", "share"}:
-            result = result / np.maximum(count, 1)
-        elif column.aggregation == "std":
-            # Around a constant near the values, so that squares stay small and exact for whole numbers.
-            shift = numbers[0] if len(numbers) else 0
-            centred = Values(numbers - shift, scale)
-            squares = _sums(low, high, Values(centred.numbers**2, scale))
-            total = _sums(low, high, centred)
-            spread = squares - total * total / np.maximum(count, 1)
-            result = np.sqrt(np.maximum(spread, 0) / np.maximum(count - 1, 1)) / scale
+    if column.aggregation in SUBTRACTABLE and values.whole:
+        total = kernel.window_sums(low, high, running(numbers))
+        squares = kernel.window_sums(low, high, running(numbers**2)) if column.aggregation == "std" else total
+        return from_sums(column, count, total, squares, scale)
+    if column.aggregation == "sum":
+        result = kernel.float_sums(low, high, numbers)
+    elif column.aggregation in {"mean", "share"}:
+        result = kernel.float_sums(low, high, numbers) / np.maximum(count, 1)
+    elif column.aggregation == "std":
+        result = kernel.float_deviations(low, high, numbers)
     elif column.aggregation in {"min", "max"}:
         sign = 1 if column.aggregation == "max" else -1
         result = kernel.sliding_extreme(low, high, numbers.astype(np.float64), sign) / scale
@@ -129,10 +150,6 @@ def _aggregate(
     return np.where(count > 0, result, column.default)
 
 
-def _sums(low: np.ndarray, high: np.ndarray, values: Values) -> np.ndarray:
-    from mdlc_assets.features import kernel
-
-    if values.whole:
-        totals = np.concatenate([[0], np.cumsum(values.numbers)])
-        return kernel.window_sums(low, high, totals).astype(np.float64)
-    return kernel.float_sums(low, high, values.numbers)
+def running(numbers: np.ndarray) -> np.ndarray:
+    """Sums of the first 0, 1, 2 ... numbers."""
+    return np.concatenate([[0], np.cumsum(numbers)])
