@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
+from functools import cached_property
 
 import polars as pl
 
@@ -20,7 +21,9 @@ from mdlc_assets.features.state import (
     fingerprint,
     state_days_needed,
 )
+from mdlc_assets.features.table import label_days_needed
 from mdlc_assets.resources.lake import DayAbsentError, Lake
+from mdlc_assets.sourcing.cells import TYPES
 
 _READERS = 8
 _DAY = timedelta(days=1)
@@ -36,41 +39,38 @@ class Days:
         self.states = lake.table(lifecycle.name, "feature_state")
         self._events: dict[date, pl.DataFrame | None] = {}
         self._states: dict[date, pl.DataFrame] = {}
-        self._validated_days = self.validated.days()
-        self._label_days = set(self.labels.days())
-        self._state_days = set(self.states.days())
 
-    @property
+    @cached_property
     def first(self) -> date:
         """The first day that has events. Raises `DayAbsentError` when none has."""
-        if not self._validated_days:
+        days = self.validated.days()
+        if not days:
             raise DayAbsentError(self.validated.folder, [self.lifecycle.dataset.start])
-        return self._validated_days[0]
+        return days[0]
 
     def events(self, day: date) -> pl.DataFrame | None:
         """A day's events with the label column, null where no label is there; None before the data begin.
 
         Raises `DayAbsentError` for a gap.
         """
-        if day < self.first:
-            return None
         if day not in self._events:
-            self._events[day] = self._read_events(day)
+            there = self.validated.has(day) or day >= self.first
+            self._events[day] = self._read_events(day) if there else None
         return self._events[day]
 
     def _read_events(self, day: date) -> pl.DataFrame:
         dataset, label = self.lifecycle.dataset, self.lifecycle.labels.column
         events = self.validated.read_day(day)
-        if day not in self._label_days:
+        if not self.labels.has(day):
             return events.with_columns(pl.lit(None, pl.Int8).alias(label))
         labels = self.labels.read_day(day, [dataset.id, label])
         return events.join(labels, on=dataset.id, how="left", maintain_order="left")
 
     def state(self, day: date) -> pl.DataFrame | None:
         """The state of a day; None before the data begin. Raises `DayAbsentError` and `StateMismatchError`."""
-        if day < self.first:
-            return None
         if day not in self._states:
+            if not self.states.has(day) and day < self.first:
+                return None
             state = self.states.read_day(day)
             check_state(self.lifecycle, state, day)
             self._states[day] = state
@@ -84,15 +84,14 @@ class Days:
 
     def can_be_incremental(self, day: date) -> bool:
         """Whether the state that a day's features need is all there, and made from this very declaration."""
-        if not self._validated_days:
+        needed = state_days_needed(self.lifecycle, day)
+        absent = [state for state in needed if not self.states.has(state)]
+        if absent and max(absent) >= self.first:
             return False
-        needed = [state for state in state_days_needed(self.lifecycle, day) if state >= self.first]
-        if not self._state_days.issuperset(needed):
-            return False
-        empty = self.validated.read_day(self.first).clear()
+        empty = pl.DataFrame(schema={n: TYPES[c.type] for n, c in self.lifecycle.dataset.columns.items()})
         if not can_be_incremental(self.lifecycle, empty.with_columns(pl.lit(0).alias(self.lifecycle.labels.column))):
             return False
-        return all(self._is_of_this_declaration(state) for state in needed)
+        return all(self._is_of_this_declaration(state) for state in needed if state not in absent)
 
     def edges(self, day: date) -> list[date]:
         """The days whose events the incremental engine reads for a day."""
@@ -106,7 +105,7 @@ class Days:
         Made anew from the days' events; where no earlier state is of this declaration, from the beginning.
         """
         wanted = sorted(days)
-        earlier = [day for day in sorted(self._state_days, reverse=True) if day < wanted[0]]
+        earlier = [day for day in reversed(self.states.days()) if day < wanted[0]]
         made = next((day for day in earlier if self._is_of_this_declaration(day)), None)
         state = None if made is None else self.state(made)
         at = self.first if made is None else made + _DAY
@@ -117,13 +116,20 @@ class Days:
             at += _DAY
         return found
 
+    def check_edge_labels(self, day: date) -> None:
+        """Raises `DayAbsentError` where labels that the features of a day sum are not there."""
+        wanted = set(label_days_needed(self.lifecycle, day, day))
+        absent = [edge for edge in self.edges(day) if edge in wanted and not self.labels.has(edge)]
+        if absent and (late := [edge for edge in absent if edge >= self.first]):
+            raise DayAbsentError(self.labels.folder, late)
+
     def _check_labels(self, day: date) -> None:
         """Raises `DayAbsentError` where the state of a day would miss labels that it sums."""
         label = self.lifecycle.labels.column
         for family in families(self.lifecycle):
             summed = event_day(family, day)
             uses = any(label in pl.sql_expr(value).meta.root_names() for value in family.values)
-            if uses and summed >= self.first and summed not in self._label_days:
+            if uses and summed >= self.first and not self.labels.has(summed):
                 raise DayAbsentError(self.labels.folder, [summed])
 
     def _is_of_this_declaration(self, day: date) -> bool:

@@ -10,6 +10,7 @@ import polars as pl
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.features.days import Days
 from mdlc_assets.features.incremental import incremental_table
+from mdlc_assets.features.state import state_days_needed
 from mdlc_assets.features.table import days_needed, feature_table, label_days_needed
 from mdlc_assets.resources.lake import DayAbsentError, Lake, LakeTable
 
@@ -31,8 +32,8 @@ def compute_features(
     few = len(days) <= _FEW_DAYS
     if declared == "incremental" or (declared == "auto" and few and all(map(source.can_be_incremental, days))):
         for day in days:
-            _check_labels(lifecycle, source.labels, day, day)
-            source.load([edge for edge in source.edges(day) if edge >= source.first], [])
+            source.check_edge_labels(day)
+            source.load(source.edges(day), state_days_needed(lifecycle, day))
             yield {day: incremental_table(lifecycle, day, source.events, source.state)}, "incremental"
         return
     for start in range(0, len(days), _CHUNK_DAYS):
@@ -56,14 +57,3 @@ def _read(table: LakeTable, needed: Sequence[date]) -> pl.DataFrame:
     if not wanted:
         raise DayAbsentError(table.folder, needed)
     return table.read(wanted)
-
-
-def _check_labels(lifecycle: LifecycleDeclaration, labels: LakeTable, first: date, last: date) -> None:
-    present = labels.days()
-    absent = [
-        day
-        for day in label_days_needed(lifecycle, first, last)
-        if day not in present and (not present or day >= present[0])
-    ]
-    if absent:
-        raise DayAbsentError(labels.folder, absent)

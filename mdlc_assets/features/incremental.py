@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -19,10 +19,11 @@ from mdlc_assets.features.state import (
     kept_events,
     state_day,
 )
-from mdlc_assets.features.table import row_table
+from mdlc_assets.features.table import in_order, row_table
 from mdlc_assets.features.windows import from_sums, running, values_of
 
-_DAY = timedelta(days=1)
+_DAY, _MICROSECOND = timedelta(days=1), timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1)
 
 Sums = dict[str, np.ndarray]
 """Count and sums up to an instant, for each event of the day."""
@@ -41,16 +42,18 @@ def incremental_table(
     """
     today = events_of(day)
     assert today is not None, "the day itself has events"
-    plain = row_table(lifecycle, today)
+    today = in_order(lifecycle, today)
+    decimals = decimals_of(lifecycle)
     found: dict[str, np.ndarray] = {}
     for number, family in enumerate(families(lifecycle)):
+        asked = _Asked(lifecycle, number, family, day, today)
         up_to: dict[timedelta, Sums] = {}
         for column in lifecycle.features.window_columns():
             if (column.entity, column.where, column.delay) != (family.entity, family.where, family.delay):
                 continue
             for offset in (column.delay, column.delay + column.window):
                 if offset not in up_to:
-                    up_to[offset] = _sums_up_to(lifecycle, number, family, day, today, offset, events_of, state_of)
+                    up_to[offset] = asked.sums_up_to(offset, events_of, state_of)
             late, early = up_to[column.delay], up_to[column.delay + column.window]
             count = late["count"] - early["count"]
             total = squares = count
@@ -58,84 +61,95 @@ def incremental_table(
             if column.value:
                 name = f"sum_{family.values.index(column.value)}"
                 total = late[name] - early[name]
-                scale = values_of(today.clear(), column.value, decimals_of(lifecycle)).scale
+                scale = values_of(today.clear(), column.value, decimals).scale
                 if column.aggregation == "std":
                     name = f"square_{family.squared.index(column.value)}"
                     squares = late[name] - early[name]
             found[column.name] = from_sums(column, count, total, squares, scale)
     windowed = pl.DataFrame({column.name: found[column.name] for column in lifecycle.features.window_columns()})
-    dataset = lifecycle.dataset
-    return pl.concat([plain, windowed], how="horizontal").sort(dataset.time, dataset.id)
+    return pl.concat([row_table(lifecycle, today), windowed], how="horizontal")
 
 
-def _sums_up_to(
-    lifecycle: LifecycleDeclaration,
-    number: int,
-    family: Family,
-    day: date,
-    today: pl.DataFrame,
-    offset: timedelta,
-    events_of: Callable[[date], pl.DataFrame | None],
-    state_of: Callable[[date], pl.DataFrame | None],
-) -> Sums:
-    """For each event of today at time t: count and sums of its entity's events up to t - offset."""
-    names = ["count", *family.sums()]
-    result = {name: np.zeros(today.height, np.int64) for name in names}
-    instant = today[lifecycle.dataset.time] - offset
-    for edge in edge_days(day, offset):
-        begin = datetime(edge.year, edge.month, edge.day, tzinfo=UTC)
-        here = instant.is_between(begin, begin + _DAY, closed="left").to_numpy()
-        if not here.any():
-            continue
-        asked = today.filter(here).select(entity_expression(lifecycle, family), instant.filter(here).alias("_until"))
-        state = state_of(state_day(family, edge - _DAY))
-        for sums in (_from_state(number, names, asked, state), _from_edge(lifecycle, family, asked, events_of(edge))):
-            for name in names:
-                result[name][here] += sums[name]
-    return result
+class _Asked:
+    """The events of a day as one family sees them: the entities of the day get codes, others are left aside."""
+
+    def __init__(
+        self, lifecycle: LifecycleDeclaration, number: int, family: Family, day: date, today: pl.DataFrame
+    ) -> None:
+        self.lifecycle, self.number, self.family, self.day = lifecycle, number, family, day
+        self.names = ["count", *family.sums()]
+        entities = self._entities(today)
+        self.known = entities.unique().sort()
+        self.codes = self.known.search_sorted(entities).to_numpy().astype(np.int64)
+        self.times = today[lifecycle.dataset.time].cast(pl.Int64).to_numpy()
+        # Rows are in order of time, so a stable sort by entity puts them by entity and time.
+        self.order = np.argsort(self.codes, kind="stable")
+
+    def sums_up_to(
+        self,
+        offset: timedelta,
+        events_of: Callable[[date], pl.DataFrame | None],
+        state_of: Callable[[date], pl.DataFrame | None],
+    ) -> Sums:
+        """For each event at time t: count and sums of its entity's events up to t - offset."""
+        instants = self.times - offset // _MICROSECOND
+        result = {name: np.zeros(len(instants), np.int64) for name in self.names}
+        for edge in edge_days(self.day, offset):
+            begin = (datetime(edge.year, edge.month, edge.day) - _EPOCH) // _MICROSECOND
+            here = (instants >= begin) & (instants < begin + _DAY // _MICROSECOND)
+            if not here.any():
+                continue
+            before = self._from_state(state_of(state_day(self.family, edge - _DAY)))
+            within = self._from_edge(instants, events_of(edge))
+            for name in self.names:
+                result[name][here] = before[name][here] + within[name][here]
+        return result
+
+    def _from_state(self, state: pl.DataFrame | None) -> Sums:
+        """What each event's entity had at the end of a day."""
+        if state is None:
+            return {name: np.zeros(len(self.codes), np.int64) for name in self.names}
+        own = state.filter(pl.col("family") == self.number)
+        place, there = _find(own["entity"], self.known)
+        found = {}
+        for name in self.names:
+            by_code = np.zeros(len(self.known), np.int64)
+            by_code[there] = own[name].to_numpy()[place[there]]
+            found[name] = by_code[self.codes]
+        return found
+
+    def _from_edge(self, instants: np.ndarray, events: pl.DataFrame | None) -> Sums:
+        """What each event's entity had on the edge day up to its instant."""
+        from mdlc_assets.features import kernel
+
+        result = {name: np.zeros(len(self.codes), np.int64) for name in self.names}
+        if events is None or not events.height:
+            return result
+        kept = kept_events(self.family, events)
+        codes, there = _find(self.known, self._entities(kept))
+        numbers = family_numbers(self.lifecycle, self.family, kept)
+        times = kept[self.lifecycle.dataset.time].cast(pl.Int64).to_numpy()
+        held = np.flatnonzero(there)
+        held = held[np.lexsort((times[held], codes[held]))]
+        low, high = kernel.window_bounds(
+            self.codes[self.order], instants[self.order], codes[held], times[held], 2 * _DAY // _MICROSECOND, 0
+        )
+        result["count"][self.order] = high - low
+        for name, series in numbers.items():
+            result[name][self.order] = kernel.window_sums(low, high, running(series.to_numpy()[held]))
+        return result
+
+    def _entities(self, events: pl.DataFrame) -> pl.Series:
+        return events.select(entity_expression(self.lifecycle, self.family))["entity"]
 
 
-def _from_state(number: int, names: list[str], asked: pl.DataFrame, state: pl.DataFrame | None) -> Sums:
-    if state is None:
-        return {name: np.zeros(asked.height, np.int64) for name in names}
-    own = state.filter(pl.col("family") == number).select("entity", *names)
-    found = asked.join(own, on="entity", how="left", maintain_order="left").select(pl.col(names).fill_null(0))
-    return {name: found[name].to_numpy() for name in names}
-
-
-def _from_edge(
-    lifecycle: LifecycleDeclaration, family: Family, asked: pl.DataFrame, events: pl.DataFrame | None
-) -> Sums:
-    from mdlc_assets.features import kernel
-
-    names = ["count", *family.sums()]
-    if events is None or not events.height:
-        return {name: np.zeros(asked.height, np.int64) for name in names}
-    kept = kept_events(family, events)
-    table = kept.select(
-        entity_expression(lifecycle, family),
-        pl.col(lifecycle.dataset.time).alias("_time"),
-        *family_numbers(lifecycle, family, kept).values(),
-    )
-    # The kernel compares numbers, so text entities get codes that both sides share.
-    if table.schema["entity"] == pl.String:
-        both = pl.concat([table["entity"], asked["entity"]]).rank("dense").cast(pl.Int64)
-        table = table.with_columns(both.head(table.height).alias("entity"))
-        asked = asked.with_columns(both.tail(asked.height).alias("entity"))
-    table = table.sort("entity", "_time")
-    order = asked.with_row_index("_place").sort("entity", "_until")
-    low, high = kernel.window_bounds(
-        order["entity"].to_numpy(),
-        order["_until"].cast(pl.Int64).to_numpy(),
-        table["entity"].to_numpy(),
-        table["_time"].cast(pl.Int64).to_numpy(),
-        2 * _DAY // timedelta(microseconds=1),
-        0,
-    )
-    place = order["_place"].to_numpy()
-    found = {}
-    for name in names:
-        sums = high - low if name == "count" else kernel.window_sums(low, high, running(table[name].to_numpy()))
-        found[name] = np.empty_like(sums)
-        found[name][place] = sums
-    return found
+def _find(among: pl.Series, wanted: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Where each wanted value stands in a sorted series, and whether it is there at all."""
+    if among.dtype.is_integer() and not wanted.null_count():
+        known, values = among.to_numpy(), wanted.to_numpy()
+        place = np.searchsorted(known, values).clip(0, max(len(known) - 1, 0))
+        return place, known[place] == values if len(known) else np.zeros(len(values), bool)
+    if not len(among):
+        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
+    place = among.search_sorted(wanted).to_numpy().astype(np.int64).clip(0, len(among) - 1)
+    return place, (among.gather(place) == wanted).fill_null(False).to_numpy()

@@ -14,6 +14,21 @@ Array = np.ndarray
 
 
 @njit(cache=True, nogil=True)
+def stable_order(codes: Array, count: int) -> Array:
+    """Positions sorted by code (0 to count - 1), those of the same code in their order: a counting sort."""
+    starts = np.zeros(count + 1, np.int64)
+    for code in codes:
+        starts[code + 1] += 1
+    for code in range(count):
+        starts[code + 1] += starts[code]
+    order = np.empty(len(codes), np.int64)
+    for i in range(len(codes)):
+        order[starts[codes[i]]] = i
+        starts[codes[i]] += 1
+    return order
+
+
+@njit(cache=True, nogil=True)
 def window_bounds(
     query_entities: Array, query_times: Array, entities: Array, times: Array, width: int, delay: int
 ) -> tuple[Array, Array]:

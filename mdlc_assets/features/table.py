@@ -59,7 +59,16 @@ def feature_table(
     columns = lifecycle.features.window_columns()
     windowed = window_columns(events, wanted, columns, time=dataset.time, decimals=decimals_of(lifecycle))
     plain = row_table(lifecycle, events.filter(wanted))
-    return pl.concat([plain, windowed], how="horizontal").sort(dataset.time, dataset.id)
+    return in_order(lifecycle, pl.concat([plain, windowed], how="horizontal"))
+
+
+def in_order(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows sorted by time and id; rows that are so already, as those from the lake, are only looked at."""
+    time, identity = pl.col(lifecycle.dataset.time), pl.col(lifecycle.dataset.id)
+    follows = (time > time.shift()) | ((time == time.shift()) & (identity >= identity.shift()))
+    if rows.select(follows.slice(1).all()).item():
+        return rows
+    return rows.sort(lifecycle.dataset.time, lifecycle.dataset.id)
 
 
 def row_table(lifecycle: LifecycleDeclaration, events: pl.DataFrame) -> pl.DataFrame:

@@ -11,8 +11,6 @@ import polars as pl
 
 from mdlc_assets.declaration.features import WindowColumn
 
-_POSITION = "_position"
-
 SUBTRACTABLE = frozenset({"count", "sum", "mean", "share", "std"})
 """Aggregations of a window that follow from the difference of two running sums."""
 
@@ -46,41 +44,49 @@ def window_columns(
     """
     from mdlc_assets.features import kernel
 
-    found: dict[str, np.ndarray] = {}
+    if not events[time].is_sorted():
+        rows = events.with_columns(wanted.alias("_wanted")).with_row_index("_row").sort(time, maintain_order=True)
+        found = window_columns(rows, rows["_wanted"], columns, time=time, decimals=decimals)
+        return found.with_columns(rows.filter("_wanted")["_row"]).sort("_row").drop("_row")
+    asked = wanted.to_numpy()
+    instants = events[time].cast(pl.Int64).to_numpy()
+    # Where each wanted event stands among the wanted ones.
+    place = np.cumsum(asked) - 1
+    values = {
+        value: values_of(events, value, decimals)
+        for value in dict.fromkeys(column.value for column in columns if column.value)
+    }
+    results: dict[str, np.ndarray] = {}
     for entity, where in dict.fromkeys((column.entity, column.where) for column in columns):
-        ordered = _ordered(events, wanted, entity, time)
-        kept = ordered.filter(pl.sql_expr(where).fill_null(False)) if where else ordered
-        queries = ordered.filter(pl.col("_wanted"))
-        place = queries[_POSITION].to_numpy()
-        arrays = [frame["_entity"].to_numpy() for frame in (queries, kept)]
-        instants = [frame[time].cast(pl.Int64).to_numpy() for frame in (queries, kept)]
+        codes = entity_codes(events[entity])
+        order = kernel.stable_order(codes, int(codes.max(initial=-1)) + 1)
+        queries = order[asked[order]]
+        kept = order
+        if where:
+            kept = order[events.select(pl.sql_expr(where).fill_null(False).alias("w"))["w"].to_numpy()[order]]
+        sides = (codes[queries], instants[queries], codes[kept], instants[kept])
+        own = {value: Values(found.numbers[kept], found.scale) for value, found in values.items()}
         bounds: dict[tuple[timedelta, timedelta], tuple[np.ndarray, np.ndarray]] = {}
-        values: dict[str, Values] = {}
         for column in columns:
             if (column.entity, column.where) != (entity, where):
                 continue
             key = (column.window, column.delay)
             if key not in bounds:
                 spans = [span // timedelta(microseconds=1) for span in key]
-                bounds[key] = kernel.window_bounds(arrays[0], instants[0], arrays[1], instants[1], *spans)
-            if column.value is not None and column.value not in values:
-                values[column.value] = values_of(kept, column.value, decimals)
-            result = _aggregate(column, *bounds[key], values.get(column.value or ""))
-            in_order = np.empty_like(result)
-            in_order[np.argsort(np.argsort(place))] = result
-            found[column.name] = in_order
-    return pl.DataFrame({column.name: found[column.name] for column in columns})
+                bounds[key] = kernel.window_bounds(*sides, *spans)
+            result = _aggregate(column, *bounds[key], own[column.value] if column.value else None)
+            results[column.name] = np.empty_like(result)
+            results[column.name][place[queries]] = result
+    return pl.DataFrame({column.name: results[column.name] for column in columns})
 
 
-def _ordered(events: pl.DataFrame, wanted: pl.Series, entity: str, time: str) -> pl.DataFrame:
-    code = pl.col(entity)
-    if not events.schema[entity].is_integer():
-        code = code.rank("dense")
-    return (
-        events.with_columns(wanted.alias("_wanted"), code.cast(pl.Int64).alias("_entity"))
-        .with_row_index(_POSITION)
-        .sort("_entity", time, maintain_order=True)
-    )
+def entity_codes(entities: pl.Series) -> np.ndarray:
+    """Small whole numbers, from 0, that stand for the entities; an event without one gets a code of its own."""
+    if entities.dtype.is_integer() and not entities.null_count() and len(entities):
+        low, high = int(entities.min()), int(entities.max())  # type: ignore[arg-type]
+        if high - low <= max(1_000, 2 * len(entities)):
+            return (entities - low).cast(pl.Int64).to_numpy()
+    return (entities.rank("dense").fill_null(0)).cast(pl.Int64).to_numpy()
 
 
 def values_of(events: pl.DataFrame, value: str, decimals: Mapping[str, int]) -> Values:
