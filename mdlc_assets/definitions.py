@@ -22,6 +22,7 @@ from mdlc_assets.resources.catalogue import Catalogue
 from mdlc_assets.resources.endpoints import Endpoints
 from mdlc_assets.resources.lake import Lake
 from mdlc_assets.resources.landing import LandingZone
+from mdlc_assets.resources.online_store import OnlineStore
 from mdlc_assets.resources.registry import Registry
 from mdlc_assets.resources.reports import Reports
 
@@ -41,6 +42,7 @@ def embedded_resources(home: Home) -> dict[str, Any]:
         "catalogue": Catalogue(root=str(home.root / "catalogue")),
         "registry": Registry(tracking_uri=home.mlflow_uri, artifact_root=str(home.mlflow_artifacts)),
         "endpoints": Endpoints(root=str(home.endpoints)),
+        "online_store": OnlineStore(path=str(home.root / "online" / "store.db")),
         "alerts": Alerts(root=str(home.root / "alerts"), webhook=os.environ.get("MDLC_ALERT_WEBHOOK", "")),
         "reports": Reports(root=str(home.reports)),
     }

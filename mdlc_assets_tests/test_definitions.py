@@ -36,6 +36,7 @@ def test_every_asset_presents_itself(repository: dg.RepositoryDefinition) -> Non
         "quality_report",
         "features",
         "feature_state",
+        "online_features",
         "training_set",
         "candidate_model",
         "evaluation",

@@ -18,7 +18,7 @@ from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import ModelLifecycle
 
 _HISTORY_DAYS = 66
-_STATE = ("alerts", "catalogue", "dagster", "lake", "landing", "mlflow", "reports")
+_STATE = ("alerts", "catalogue", "dagster", "lake", "landing", "mlflow", "online", "reports")
 
 
 @dataclass

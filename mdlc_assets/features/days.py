@@ -82,6 +82,15 @@ class Days:
             list(pool.map(self.events, dict.fromkeys(events)))
             list(pool.map(self.state, dict.fromkeys(states)))
 
+    def reach_of(self, last: date) -> pl.DataFrame:
+        """All events with labels that windows at the end of `last` or on the day after reach, in order of time."""
+        first = max(self.first, last - -(-self.lifecycle.features.look_back() // _DAY) * _DAY)
+        days = [first + timedelta(days=i) for i in range((last - first).days + 1)]
+        self.load(days, [])
+        dataset = self.lifecycle.dataset
+        found = [events for day in days if (events := self.events(day)) is not None]
+        return pl.concat(found).sort(dataset.time, dataset.id)
+
     def can_be_incremental(self, day: date) -> bool:
         """Whether the state that a day's features need is all there, and made from this very declaration."""
         needed = state_days_needed(self.lifecycle, day)

@@ -42,8 +42,8 @@ _WORKFLOWS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("labels", "closed_loop_report"),
     ),
     "real_time_inference": (
-        "Changes the endpoint over to the champion.",
-        ("endpoint",),
+        "Changes the endpoint over to the champion, and fills the online store.",
+        ("endpoint", "online_features"),
     ),
 }
 
