@@ -43,10 +43,7 @@ def read_rows(
     """
     kind = media_type(content_type)
     try:
-        if kind == "application/json":
-            rows = _rows_of_json(body, features)
-        else:
-            rows = _rows_of_csv(body, features)
+        rows = _rows_of_json(body, features) if kind == "application/json" else _rows_of_csv(body, features)
     except RecursionError:
         raise PayloadError("the body is nested too deeply") from None
     _refuse_unfit(rows, features, missing_allowed)

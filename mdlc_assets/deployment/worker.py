@@ -6,6 +6,7 @@ JSON on its standard output and takes one word on its standard input:
     worker      {"state": "healthy"}     /ping and /invocations answer on the private socket
     supervisor  accept
     worker      {"state": "accepting"}   it takes connections from the public socket too
+    worker      {"state": "draining"}    it takes no more
 
 The public socket is one listening queue that all workers, old and new, share. A worker that stops only
 closes its own hold on it, so no connection waiting there is lost. On SIGTERM it takes no new connection,
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -77,6 +79,7 @@ class _Worker(uvicorn.Server):
         self.state.draining = True
         for server in self.servers[1:]:
             server.close()
+        tell("draining")
         began = time.monotonic()
         while (spent := time.monotonic() - began) < self.drain_seconds and not self.force_exit:
             if spent >= _LEAST_DRAIN_SECONDS and not self.server_state.connections:
@@ -87,10 +90,8 @@ class _Worker(uvicorn.Server):
 
 def tell(state: str, **more: Any) -> None:
     """One line to the supervisor; nobody listens any more when it was killed."""
-    try:
+    with contextlib.suppress(BrokenPipeError):
         os.write(sys.stdout.fileno(), json.dumps({"state": state, **more}).encode() + b"\n")
-    except BrokenPipeError:
-        pass
 
 
 def main() -> None:

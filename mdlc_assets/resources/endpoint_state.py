@@ -1,6 +1,6 @@
 """What is written down about an endpoint, and which processes it names. Shared by resource and supervisor.
 
-<root>/<lifecycle>/state.json      what is so; written by the supervisor, or by the resource while there is none
+<root>/<lifecycle>/state.json      what is so; the supervisor writes it (without one, the resource)
 <root>/<lifecycle>/request.json    what is wanted next; only the resource writes it
 <root>/<lifecycle>/models/         the model folders in use
 <root>/<lifecycle>/endpoint.log    what supervisor and workers said

@@ -20,10 +20,12 @@ import contextlib
 import fcntl
 import json
 import logging
+import math
 import os
 import signal
 import socket
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +48,8 @@ _TICK_SECONDS = 2.0
 _PING_SECONDS = 5.0
 _FAILED_PINGS = 3
 _LONGEST_BACKOFF_SECONDS = 30.0
+_OVERDUE_SECONDS = 3.0
+_ORPHAN_SECONDS = 0.5
 _RESTART_HEALTH_SECONDS = 60.0
 _LOG = logging.getLogger("mdlc.supervisor")
 
@@ -62,6 +66,7 @@ class Worker:
     identity: ProcessIdentity
     private_port: int
     failed_pings: int = 0
+    leave_by: float = math.inf
 
     @property
     def running(self) -> bool:
@@ -186,10 +191,13 @@ class Supervisor:
             self.going += blue.workers
         self.coming = []
         self._write()
-        for worker in blue.workers if blue else []:
-            _signal(worker.process, signal.SIGTERM)
+        leaving = [self._let_go(worker) for worker in (blue.workers if blue else [])]
         for orphan in self.orphans:
             orphan.signal(signal.SIGTERM)
+        if self.orphans:
+            # They cannot tell a supervisor that is not theirs when they have stopped accepting.
+            leaving.append(asyncio.sleep(_ORPHAN_SECONDS))
+        await asyncio.gather(*leaving)
         _LOG.warning("version %s serves with %s workers", serving.version, serving.workers)
 
     async def _start(self, serving: Serving) -> Worker:
@@ -248,6 +256,15 @@ class Supervisor:
             raise RefusedError("the worker ended before it served") from None
         if (await self._hear(worker)).get("state") != "accepting":
             raise RefusedError("the worker ended before it served")
+
+    async def _let_go(self, worker: Worker) -> None:
+        """Ask a worker to finish; returns once it takes no more connections."""
+        drain = self.state.serving.drain_seconds if self.state.serving else 0
+        worker.leave_by = time.monotonic() + drain + _OVERDUE_SECONDS
+        _signal(worker.process, signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_OVERDUE_SECONDS):
+                await self._hear(worker)
 
     async def _watch(self) -> None:
         """Replace workers that died or hang."""
@@ -323,6 +340,9 @@ class Supervisor:
 
     def _forget_gone(self) -> None:
         before = len(self.going) + len(self.orphans)
+        for worker in self.going:
+            if time.monotonic() > worker.leave_by:
+                _signal(worker.process, signal.SIGKILL)
         self.going = [worker for worker in self.going if worker.running]
         self.orphans = [orphan for orphan in self.orphans if orphan.alive()]
         if len(self.going) + len(self.orphans) != before:
