@@ -35,6 +35,7 @@ def test_every_asset_presents_itself(repository: dg.RepositoryDefinition) -> Non
         "quarantine",
         "quality_report",
         "features",
+        "feature_state",
         "training_set",
         "candidate_model",
         "evaluation",

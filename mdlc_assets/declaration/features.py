@@ -92,6 +92,11 @@ class Features(Declared):
 
     rows: dict[str, str] = Field(default={}, description="Column name: Polars SQL expression of the event.")
     windows: list[WindowFeatures] = []
+    engine: Literal["auto", "bulk", "incremental"] = Field(
+        default="auto",
+        description="`bulk`: from all events in the windows. `incremental`: from stored state. `auto`: a few days "
+        "from state where it is there, else in bulk. The results are the same to the last bit.",
+    )
 
     @model_validator(mode="after")
     def _no_column_twice(self) -> Features:

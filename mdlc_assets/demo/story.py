@@ -31,10 +31,10 @@ class Story:
 def plan(days: Sequence[date]) -> Story:
     """The story told on the given days: the last fourteen are lived, those before are history.
 
-    Amounts drift from the second live day on, early enough that labels confirm the harm within the two
+    Amounts drift from the first live day on, early enough that labels confirm the harm within the two
     weeks; the file of the fifth day is broken. Raises `StoryError` with fewer than 80 days.
     """
     if len(days) < 80:
         raise StoryError(f"the demo needs 80 days of files (66 of history, 14 to live through) and found {len(days)}")
     live = days[-LIVE_DAYS:]
-    return Story(days[:-LIVE_DAYS], live, broken_day=live[4], drift_from=live[1], drift=1.5)
+    return Story(days[:-LIVE_DAYS], live, broken_day=live[4], drift_from=live[0], drift=1.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from mdlc_assets.home import Home
 if TYPE_CHECKING:
     from mdlc_assets.demo.run import Told
 
+_DAYS_BEFORE = 3
 _TOLD_AGAIN = ("incident", "mended", "alarm", "wait", "ask", "model", "deploy", "failed")
 
 
@@ -48,11 +50,11 @@ def print_summary(console: Console, loop: Loop, story: Story, told: Told, home: 
 
 
 def _realised(loop: Loop, story: Story) -> Table:
-    """Realised metrics of each live day, all labels being in."""
+    """Realised metrics of each live day, and of some before, all labels being in."""
     reports = loop.resources["lake"].documents(loop.lifecycle.name, "closed_loop_report")
     metrics = loop.lifecycle.monitoring.closed_loop.metrics
     table = Table("day", "amounts", "model", *metrics, title="Realised, once the labels were in", box=None)
-    for day in sorted(set(story.live) & set(reports.days())):
+    for day in [day for day in reports.days() if day >= story.live[0] - timedelta(days=_DAYS_BEFORE)]:
         report = reports.read_document(day)
         found = report["metrics"]
         table.add_row(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import timedelta
 
 import dagster as dg
 import numpy as np
@@ -11,16 +11,11 @@ import polars as pl
 from mdlc_assets import plots
 from mdlc_assets.asset_style import asset_key, daily_asset, days_before, days_in_run, frame_schema
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.features.table import (
-    days_needed,
-    describe_features,
-    feature_table,
-    label_days_needed,
-    sources_of,
-)
-from mdlc_assets.resources.lake import DayAbsentError, Lake, LakeTable
-
-_CHUNK_DAYS = 366
+from mdlc_assets.features.days import Days
+from mdlc_assets.features.engines import compute_features
+from mdlc_assets.features.state import StateMismatchError, fingerprint
+from mdlc_assets.features.table import describe_features, sources_of
+from mdlc_assets.resources.lake import DayAbsentError, Lake
 
 
 def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
@@ -30,11 +25,14 @@ def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
     delay = lifecycle.labels.delay // timedelta(days=1)
     key = asset_key(lifecycle, "features")
 
+    state = _state_asset(lifecycle, reach)
+
     @dg.asset(
         **daily_asset(lifecycle, "features", "features"),
         deps=[
             dg.AssetDep(asset_key(lifecycle, "validated"), partition_mapping=days_before(reach)),
             dg.AssetDep(asset_key(lifecycle, "labels"), partition_mapping=days_before(reach, delay)),
+            dg.AssetDep(asset_key(lifecycle, "feature_state"), partition_mapping=days_before(reach + 1, 1)),
             asset_key(lifecycle, "quality_report"),
         ],
         description="The declared features of each event, as they were known at its instant. A window of width w "
@@ -43,28 +41,26 @@ def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
     def features(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
         days = days_in_run(context)
         table = lake.table(name, "features")
-        validated, labels = lake.table(name, "validated"), lake.table(name, "labels")
-        rows, shares = 0, None
-        for start in range(0, len(days), _CHUNK_DAYS):
-            first, last = days[start], days[start : start + _CHUNK_DAYS][-1]
-            events = _read(validated, days_needed(lifecycle, first, last))
-            label_days = label_days_needed(lifecycle, first, last)
-            known = None if not label_days else _read(labels, label_days)
-            found = feature_table(lifecycle, events, known, first, last)
-            for day in days[start : start + _CHUNK_DAYS]:
-                frame = found.filter(pl.col(dataset.time).dt.date() == day)
-                table.write_day(day, frame)
-                rows += frame.height
-                context.add_asset_metadata({"dagster/partition_row_count": frame.height}, partition_key=day.isoformat())
-            shares = found
-        assert shares is not None
+        rows = 0
+        shown = pl.DataFrame()
+        try:
+            for found, engine in compute_features(lifecycle, lake, days):
+                for day, frame in found.items():
+                    table.write_day(day, frame)
+                    rows += frame.height
+                    shown = frame
+                    context.add_asset_metadata(
+                        {"dagster/partition_row_count": frame.height, "engine": engine}, partition_key=day.isoformat()
+                    )
+        except (DayAbsentError, StateMismatchError) as error:
+            raise dg.Failure(description=str(error), allow_retries=False) from None
         return dg.MaterializeResult(
             metadata={
-                "dagster/column_schema": frame_schema(shares, describe_features(lifecycle)),
+                "dagster/column_schema": frame_schema(shown, describe_features(lifecycle)),
                 "dagster/column_lineage": _lineage(lifecycle),
                 "dagster/table_name": f"{name}.features",
                 "dagster/row_count": rows,
-                "share of zeros": dg.MetadataValue.md(_zero_plot(shares, lifecycle.features.names())),
+                "share of zeros": dg.MetadataValue.md(_zero_plot(shown, lifecycle.features.names())),
             }
         )
 
@@ -106,19 +102,52 @@ def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                 asset_key=key, check_name=check, passed=not texts, description="\n".join(texts) or "all is well"
             )
 
-    return dg.Definitions(assets=[features], asset_checks=[features_checks])
+    return dg.Definitions(assets=[state, features], asset_checks=[features_checks])
 
 
-def _read(table: LakeTable, needed: list[date]) -> pl.DataFrame:
-    """The needed days; those before the very first day that is there may be absent, a gap may not."""
-    present = table.days()
-    wanted = [day for day in needed if present and day >= present[0]]
-    if not wanted:
-        raise dg.Failure(description=str(DayAbsentError(table.folder, needed)), allow_retries=False)
-    try:
-        return table.read(wanted)
-    except DayAbsentError as error:
-        raise dg.Failure(description=str(error), allow_retries=False) from None
+def _state_asset(lifecycle: LifecycleDeclaration, reach: int) -> dg.AssetsDefinition:
+    @dg.asset(
+        **daily_asset(lifecycle, "features", "feature_state"),
+        deps=[
+            dg.AssetDep(asset_key(lifecycle, "validated"), partition_mapping=days_before(reach)),
+            dg.AssetDep(asset_key(lifecycle, "labels"), partition_mapping=days_before(reach)),
+            dg.AssetDep(asset_key(lifecycle, "feature_state"), partition_mapping=days_before(1, 1)),
+            asset_key(lifecycle, "quality_report"),
+        ],
+        description="Running counts and sums for each entity through the day, from which later days' features "
+        "follow without looking at all events again. Carries the fingerprint of its declaration.",
+    )
+    def feature_state(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+        source = Days(lifecycle, lake)
+        table = source.states
+        days = days_in_run(context)
+        try:
+            made = source.make_states(days)
+        except DayAbsentError as error:
+            raise dg.Failure(description=str(error), allow_retries=False) from None
+        present, changed = set(table.days()), False
+        for day, frame in made.items():
+            before = table.digest([day]) if day in present else ""
+            written = table.write_day(day, frame)
+            # Of the last day alone depends whether the state of later days still follows.
+            changed = table.digest([day]) != before
+            if day in days:
+                context.add_asset_metadata(
+                    {"dagster/partition_row_count": written.rows, "declaration": fingerprint(lifecycle)},
+                    partition_key=day.isoformat(),
+                )
+        later = [day for day in present if day > max(made)] if changed else []
+        for day in later:
+            table.delete_day(day)
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/column_schema": frame_schema(made[days[-1]]),
+                "dagster/table_name": f"{lifecycle.name}.feature_state",
+                "later days that no longer followed": len(later),
+            }
+        )
+
+    return feature_state
 
 
 def _lineage(lifecycle: LifecycleDeclaration) -> dg.TableColumnLineage:

@@ -14,6 +14,21 @@ Array = np.ndarray
 
 
 @njit(cache=True, nogil=True)
+def stable_order(codes: Array, count: int) -> Array:
+    """Positions sorted by code (0 to count - 1), those of the same code in their order: a counting sort."""
+    starts = np.zeros(count + 1, np.int64)
+    for code in codes:
+        starts[code + 1] += 1
+    for code in range(count):
+        starts[code + 1] += starts[code]
+    order = np.empty(len(codes), np.int64)
+    for i in range(len(codes)):
+        order[starts[codes[i]]] = i
+        starts[codes[i]] += 1
+    return order
+
+
+@njit(cache=True, nogil=True)
 def window_bounds(
     query_entities: Array, query_times: Array, entities: Array, times: Array, width: int, delay: int
 ) -> tuple[Array, Array]:
@@ -88,4 +103,23 @@ def float_sums(lows: Array, highs: Array, values: Array) -> Array:
     for i in range(len(lows)):
         for k in range(lows[i], highs[i]):
             result[i] += values[k]
+    return result
+
+
+@njit(cache=True, nogil=True)
+def float_deviations(lows: Array, highs: Array, values: Array) -> Array:
+    """Sample deviation (n - 1) of each window in two passes; 0 for fewer than two values."""
+    result = np.zeros(len(lows))
+    for i in range(len(lows)):
+        size = highs[i] - lows[i]
+        if size < 2:
+            continue
+        mean = 0.0
+        for k in range(lows[i], highs[i]):
+            mean += values[k]
+        mean /= size
+        spread = 0.0
+        for k in range(lows[i], highs[i]):
+            spread += (values[k] - mean) ** 2
+        result[i] = np.sqrt(spread / (size - 1))
     return result

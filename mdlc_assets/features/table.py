@@ -8,6 +8,7 @@ import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.base import duration_name
+from mdlc_assets.features.state import decimals_of
 from mdlc_assets.features.windows import window_columns
 
 _DAY = timedelta(days=1)
@@ -55,21 +56,29 @@ def feature_table(
     begin = datetime(first.year, first.month, first.day, tzinfo=UTC)
     end = datetime(last.year, last.month, last.day, tzinfo=UTC) + _DAY
     wanted = events[dataset.time].is_between(begin, end, closed="left")
-    rows = events.filter(wanted)
-    decimals = {name: column.decimals for name, column in dataset.columns.items() if column.decimals is not None}
-    windowed = window_columns(events, wanted, lifecycle.features.window_columns(), time=dataset.time, decimals=decimals)
-    plain = rows.select(
-        dataset.id,
-        dataset.time,
-        *entity_columns(lifecycle),
-        *(
-            pl.sql_expr(expression).cast(pl.Float64).alias(f"_feature_{name}")
-            for name, expression in lifecycle.features.rows.items()
-        ),
-    )
+    columns = lifecycle.features.window_columns()
+    windowed = window_columns(events, wanted, columns, time=dataset.time, decimals=decimals_of(lifecycle))
+    plain = row_table(lifecycle, events.filter(wanted))
+    return in_order(lifecycle, pl.concat([plain, windowed], how="horizontal"))
+
+
+def in_order(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows sorted by time and id; rows that are so already, as those from the lake, are only looked at."""
+    time, identity = pl.col(lifecycle.dataset.time), pl.col(lifecycle.dataset.id)
+    follows = (time > time.shift()) | ((time == time.shift()) & (identity >= identity.shift()))
+    if rows.select(follows.slice(1).all()).item():
+        return rows
+    return rows.sort(lifecycle.dataset.time, lifecycle.dataset.id)
+
+
+def row_table(lifecycle: LifecycleDeclaration, events: pl.DataFrame) -> pl.DataFrame:
+    """Id, time, entities and the row-level features of events, in their order."""
+    rows = lifecycle.features.rows.items()
     # Two steps, since a feature may be called as the column it is made from.
-    plain = plain.rename({name: name.removeprefix("_feature_") for name in plain.columns})
-    return pl.concat([plain, windowed], how="horizontal").sort(dataset.time, dataset.id)
+    made = events.select(pl.sql_expr(text).cast(pl.Float64).alias(f"_feature_{name}") for name, text in rows)
+    made = made.rename({name: name.removeprefix("_feature_") for name in made.columns})
+    kept = events.select(lifecycle.dataset.id, lifecycle.dataset.time, *entity_columns(lifecycle))
+    return pl.concat([kept, made], how="horizontal") if made.width else kept
 
 
 def describe_features(lifecycle: LifecycleDeclaration) -> dict[str, str]:

@@ -11,7 +11,8 @@ import polars as pl
 
 from mdlc_assets.declaration.features import WindowColumn
 
-_POSITION = "_position"
+SUBTRACTABLE = frozenset({"count", "sum", "mean", "share", "std"})
+"""Aggregations of a window that follow from the difference of two running sums."""
 
 
 @dataclass(frozen=True)
@@ -43,44 +44,53 @@ def window_columns(
     """
     from mdlc_assets.features import kernel
 
-    found: dict[str, np.ndarray] = {}
+    if not events[time].is_sorted():
+        rows = events.with_columns(wanted.alias("_wanted")).with_row_index("_row").sort(time, maintain_order=True)
+        found = window_columns(rows, rows["_wanted"], columns, time=time, decimals=decimals)
+        return found.with_columns(rows.filter("_wanted")["_row"]).sort("_row").drop("_row")
+    asked = wanted.to_numpy()
+    instants = events[time].cast(pl.Int64).to_numpy()
+    # Where each wanted event stands among the wanted ones.
+    place = np.cumsum(asked) - 1
+    values = {
+        value: values_of(events, value, decimals)
+        for value in dict.fromkeys(column.value for column in columns if column.value)
+    }
+    results: dict[str, np.ndarray] = {}
     for entity, where in dict.fromkeys((column.entity, column.where) for column in columns):
-        ordered = _ordered(events, wanted, entity, time)
-        kept = ordered.filter(pl.sql_expr(where).fill_null(False)) if where else ordered
-        queries = ordered.filter(pl.col("_wanted"))
-        place = queries[_POSITION].to_numpy()
-        arrays = [frame["_entity"].to_numpy() for frame in (queries, kept)]
-        instants = [frame[time].cast(pl.Int64).to_numpy() for frame in (queries, kept)]
+        codes = entity_codes(events[entity])
+        order = kernel.stable_order(codes, int(codes.max(initial=-1)) + 1)
+        queries = order[asked[order]]
+        kept = order
+        if where:
+            kept = order[events.select(pl.sql_expr(where).fill_null(False).alias("w"))["w"].to_numpy()[order]]
+        sides = (codes[queries], instants[queries], codes[kept], instants[kept])
+        own = {value: Values(found.numbers[kept], found.scale) for value, found in values.items()}
         bounds: dict[tuple[timedelta, timedelta], tuple[np.ndarray, np.ndarray]] = {}
-        values: dict[str, Values] = {}
         for column in columns:
             if (column.entity, column.where) != (entity, where):
                 continue
             key = (column.window, column.delay)
             if key not in bounds:
                 spans = [span // timedelta(microseconds=1) for span in key]
-                bounds[key] = kernel.window_bounds(arrays[0], instants[0], arrays[1], instants[1], *spans)
-            if column.value is not None and column.value not in values:
-                values[column.value] = _values(kept, column.value, decimals)
-            result = _aggregate(column, *bounds[key], values.get(column.value or ""), kept)
-            in_order = np.empty_like(result)
-            in_order[np.argsort(np.argsort(place))] = result
-            found[column.name] = in_order
-    return pl.DataFrame({column.name: found[column.name] for column in columns})
+                bounds[key] = kernel.window_bounds(*sides, *spans)
+            result = _aggregate(column, *bounds[key], own[column.value] if column.value else None)
+            results[column.name] = np.empty_like(result)
+            results[column.name][place[queries]] = result
+    return pl.DataFrame({column.name: results[column.name] for column in columns})
 
 
-def _ordered(events: pl.DataFrame, wanted: pl.Series, entity: str, time: str) -> pl.DataFrame:
-    code = pl.col(entity)
-    if not events.schema[entity].is_integer():
-        code = code.rank("dense")
-    return (
-        events.with_columns(wanted.alias("_wanted"), code.cast(pl.Int64).alias("_entity"))
-        .with_row_index(_POSITION)
-        .sort("_entity", time, maintain_order=True)
-    )
+def entity_codes(entities: pl.Series) -> np.ndarray:
+    """Small whole numbers, from 0, that stand for the entities; an event without one gets a code of its own."""
+    if entities.dtype.is_integer() and not entities.null_count() and len(entities):
+        low, high = int(entities.min()), int(entities.max())  # type: ignore[arg-type]
+        if high - low <= max(1_000, 2 * len(entities)):
+            return (entities - low).cast(pl.Int64).to_numpy()
+    return (entities.rank("dense").fill_null(0)).cast(pl.Int64).to_numpy()
 
 
-def _values(events: pl.DataFrame, value: str, decimals: Mapping[str, int]) -> Values:
+def values_of(events: pl.DataFrame, value: str, decimals: Mapping[str, int]) -> Values:
+    """What is aggregated of each event; nothing (null) counts as zero."""
     numbers = events.select(pl.sql_expr(value).alias("v"))["v"]
     if numbers.dtype == pl.Boolean or numbers.dtype.is_integer():
         return Values(numbers.fill_null(0).cast(pl.Int64).to_numpy(), 1)
@@ -93,29 +103,46 @@ def _values(events: pl.DataFrame, value: str, decimals: Mapping[str, int]) -> Va
     return Values(numbers.rank("dense").fill_null(0).cast(pl.Int64).to_numpy(), 1)
 
 
-def _aggregate(
-    column: WindowColumn, low: np.ndarray, high: np.ndarray, values: Values | None, events: pl.DataFrame
+def from_sums(
+    column: WindowColumn, count: np.ndarray, total: np.ndarray, squares: np.ndarray, scale: int
 ) -> np.ndarray:
+    """count, sum, mean, share or std of windows from whole numbers: events, sum and sum of squares in each.
+
+    Every engine ends here, so that from the same whole numbers they all give the same bits. The deviation is
+    that of a sample (n - 1), and 0 for a single event.
+    """
+    many = np.maximum(count, 1)
+    if column.aggregation == "count":
+        result = count.astype(np.float64)
+    elif column.aggregation == "sum":
+        result = total / scale
+    elif column.aggregation == "std":
+        # 64 bits of mantissa, where the platform has them: squares of cents pass 2**53.
+        whole = total.astype(np.longdouble)
+        spread = np.maximum(squares.astype(np.longdouble) - whole * whole / many, 0)
+        result = (np.sqrt(spread / np.maximum(count - 1, 1)) / scale).astype(np.float64)
+    else:
+        result = total / scale / many
+    return np.where(count > 0, result, column.default)
+
+
+def _aggregate(column: WindowColumn, low: np.ndarray, high: np.ndarray, values: Values | None) -> np.ndarray:
     from mdlc_assets.features import kernel
 
-    count = (high - low).astype(np.float64)
-    if column.aggregation == "count":
-        return np.where(count > 0, count, column.default)
-    assert values is not None
+    count = high - low
+    if values is None:
+        return from_sums(column, count, count, count, 1)
     numbers, scale = values.numbers, values.scale
-    if column.aggregation in {"sum", "mean", "share", "std"}:
-        total = _sums(low, high, values)
-        result = total / scale
-        if column.aggregation in {"mean", "share"}:
-            result = result / np.maximum(count, 1)
-        elif column.aggregation == "std":
-            # Around a constant near the values, so that squares stay small and exact for whole numbers.
-            shift = numbers[0] if len(numbers) else 0
-            centred = Values(numbers - shift, scale)
-            squares = _sums(low, high, Values(centred.numbers**2, scale))
-            total = _sums(low, high, centred)
-            spread = squares - total * total / np.maximum(count, 1)
-            result = np.sqrt(np.maximum(spread, 0) / np.maximum(count - 1, 1)) / scale
+    if column.aggregation in SUBTRACTABLE and values.whole:
+        total = kernel.window_sums(low, high, running(numbers))
+        squares = kernel.window_sums(low, high, running(numbers**2)) if column.aggregation == "std" else total
+        return from_sums(column, count, total, squares, scale)
+    if column.aggregation == "sum":
+        result = kernel.float_sums(low, high, numbers)
+    elif column.aggregation in {"mean", "share"}:
+        result = kernel.float_sums(low, high, numbers) / np.maximum(count, 1)
+    elif column.aggregation == "std":
+        result = kernel.float_deviations(low, high, numbers)
     elif column.aggregation in {"min", "max"}:
         sign = 1 if column.aggregation == "max" else -1
         result = kernel.sliding_extreme(low, high, numbers.astype(np.float64), sign) / scale
@@ -129,10 +156,6 @@ def _aggregate(
     return np.where(count > 0, result, column.default)
 
 
-def _sums(low: np.ndarray, high: np.ndarray, values: Values) -> np.ndarray:
-    from mdlc_assets.features import kernel
-
-    if values.whole:
-        totals = np.concatenate([[0], np.cumsum(values.numbers)])
-        return kernel.window_sums(low, high, totals).astype(np.float64)
-    return kernel.float_sums(low, high, values.numbers)
+def running(numbers: np.ndarray) -> np.ndarray:
+    """Sums of the first 0, 1, 2 ... numbers."""
+    return np.concatenate([[0], np.cumsum(numbers)])

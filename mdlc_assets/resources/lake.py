@@ -96,6 +96,10 @@ class LakeTable:
             frames = list(pool.map(lambda day: self.read_day(day, columns), sorted(present & set(wanted))))
         return pl.concat(frames)
 
+    def has(self, day: date) -> bool:
+        """Whether the day is there; for a few days quicker than to list them all."""
+        return self.storage.has(self.name_of(day))
+
     def days(self) -> list[date]:
         """The days that are there, sorted."""
         marker = f"{self.folder}/date="

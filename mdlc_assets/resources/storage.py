@@ -23,6 +23,10 @@ class Storage(Protocol):
         """Remove `name`; nothing happens where it does not exist."""
         ...
 
+    def has(self, name: str) -> bool:
+        """Whether there is something under `name`."""
+        ...
+
     def names(self, prefix: str) -> list[str]:
         """All names below the folder `prefix`, sorted."""
         ...
@@ -61,6 +65,9 @@ class FolderStorage:
 
     def delete(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)
+
+    def has(self, name: str) -> bool:
+        return (self.root / name).is_file()
 
     def names(self, prefix: str) -> list[str]:
         folder = self.root / prefix
@@ -102,6 +109,17 @@ class S3Storage:
 
     def delete(self, name: str) -> None:
         self.client.delete_object(Bucket=self.bucket, Key=self._key(name))
+
+    def has(self, name: str) -> bool:
+        from botocore.exceptions import ClientError
+
+        try:
+            self.client.head_object(Bucket=self.bucket, Key=self._key(name))
+        except ClientError as error:
+            if error.response["Error"]["Code"] in {"404", "NoSuchKey"}:
+                return False
+            raise
+        return True
 
     def names(self, prefix: str) -> list[str]:
         return sorted(self.marks(prefix))

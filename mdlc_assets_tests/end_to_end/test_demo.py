@@ -44,7 +44,7 @@ def test_drift_led_to_one_retraining_and_the_new_model_is_better(
 
     closed = lake.documents(name, "closed_loop_report")
     before, after = (
-        [closed.read_document(day) for day in live[1:] if (day > trained[0]) == late] for late in (False, True)
+        [closed.read_document(day) for day in live if (day > trained[0]) == late] for late in (False, True)
     )
     assert {report["model_version"] for report in after} == {evaluation["version"]}
     mean = [sum(report["metrics"][metric] for report in some) / len(some) for some in (before, after)]

@@ -29,6 +29,8 @@ def test_what_is_written_is_read(lake: Lake) -> None:
     table.write_day(_SECOND, _rows(3))
     assert written.rows == 2
     assert table.days() == [_FIRST, _SECOND]
+    assert table.has(_SECOND)
+    assert not table.has(_THIRD)
     assert table.read_day(_FIRST).equals(_rows(1, 2))
     assert table.read([_SECOND, _FIRST], ["id"])["id"].to_list() == [1, 2, 3]
     assert lake.table("payments", "ra").days() == []
