@@ -32,9 +32,7 @@ class PayloadError(ValueError):
         self.status, self.field = status, field
 
 
-def read_rows(
-    body: bytes, content_type: str, features: Sequence[str], *, missing_allowed: bool = False
-) -> np.ndarray:
+def read_rows(body: bytes, content_type: str, features: Sequence[str], *, missing_allowed: bool = False) -> np.ndarray:
     """The body as an array of shape (rows, features), float64, columns in the order of `features`.
 
     Raises `PayloadError`: 415 for a media type or character set that is not understood, 400 for a body
@@ -74,9 +72,7 @@ def _rows_of_json(body: bytes, features: Sequence[str]) -> np.ndarray:
     except UnicodeDecodeError:
         raise PayloadError("the body is not UTF-8 text") from None
     except json.JSONDecodeError as error:
-        raise PayloadError(
-            f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        ) from None
+        raise PayloadError(f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except ValueError:  # a whole number of thousands of digits
         raise PayloadError("the body holds a number that is too long") from None
     if not isinstance(content, dict):
@@ -162,9 +158,7 @@ def _refuse_names(names: Sequence[str], features: Sequence[str], where: str) -> 
         raise PayloadError(f"{text}; the model needs {', '.join(features)}", field=missing[0])
     extra = [name for name in names if name not in features]
     if extra:
-        raise PayloadError(
-            f"{where} has {_listed(extra)}, which the model does not know", field=extra[0][:80]
-        )
+        raise PayloadError(f"{where} has {_listed(extra)}, which the model does not know", field=extra[0][:80])
     twice = next(name for name in names if list(names).count(name) > 1)
     raise PayloadError(f"{where} has {twice} twice", field=twice)
 

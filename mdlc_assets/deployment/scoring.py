@@ -1,26 +1,29 @@
-"""Scores from a model folder: a whole day as a frame, or a few rows as an array."""
+"""A model folder as the server loads it."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
+from mdlc_assets.training.algorithms import FittedModel, load_model
+
 
 class ArrayScorer:
-    """A model that scores a NumPy array without a data frame around it."""
+    """A fitted model that scores rows of a NumPy array, without a data frame around them."""
 
-    def __init__(self, booster, features: tuple[str, ...], missing_allowed: bool = False) -> None:
-        self.booster, self.features, self.missing_allowed = booster, features, missing_allowed
+    # No algorithm of ours is trained on missing values.
+    missing_allowed = False
+
+    def __init__(self, model: FittedModel) -> None:
+        self.model = model
+        self.features = tuple(model.features)
 
     def score_rows(self, rows: np.ndarray) -> np.ndarray:
-        return self.booster.inplace_predict(rows).astype(np.float64)
+        """Scores in 0 to 1, shape (rows,), for float64 rows of shape (rows, features)."""
+        return self.model.score_array(rows)
 
 
 def load_scorer(folder: Path) -> ArrayScorer:
-    import xgboost
-
-    booster = xgboost.Booster()
-    booster.load_model(folder / "model.ubj")
-    return ArrayScorer(booster, tuple(json.loads((folder / "features.json").read_text())))
+    """The model in a folder. Raises `ModelFileError`; never runs code from the files."""
+    return ArrayScorer(load_model({file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}))

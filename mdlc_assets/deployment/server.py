@@ -177,9 +177,7 @@ class _Server:
         content = {"error": str(error), "field": error.field, "request_id": request_id}
         return self._respond(error.status, json.dumps(content).encode(), request_id=request_id)
 
-    def _respond(
-        self, status: int, body: bytes, *, media: str = "application/json", request_id: str = ""
-    ) -> Response:
+    def _respond(self, status: int, body: bytes, *, media: str = "application/json", request_id: str = "") -> Response:
         headers = {"x-request-id": request_id} if request_id else {}
         if self.state.draining:
             # The caller opens its next connection to the version that takes over.

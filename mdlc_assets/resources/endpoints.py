@@ -21,7 +21,6 @@ from typing import Literal
 
 import dagster as dg
 
-import mdlc_assets
 from mdlc_assets.resources.endpoint_state import (
     TOKEN_VARIABLE,
     EndpointRequest,
@@ -68,6 +67,7 @@ class EndpointStatus:
     `serving`: all is well. `impaired`: fewer workers run than wanted; they are being replaced.
     `unsupervised`: workers serve but nobody would replace them; `down`: something should serve and does
     not; both are mended by deploying again. `stopped`: taken down on purpose. `absent`: never deployed.
+    `version` is what answers now, None when nothing does.
     """
 
     condition: Condition
@@ -132,11 +132,16 @@ class Endpoints(dg.ConfigurableResource):
         return EndpointStatus(
             _condition(state),
             self._url(state) if state.port else None,
-            state.serving.version if state.serving else None,
+            state.serving.version if state.serving and running else None,
             state.previous,
             running[0].pid if running else None,
             len(running),
         )
+
+    def headers(self) -> dict[str, str]:
+        """What a caller on this machine must send along: the token, where the environment has one."""
+        token = os.environ.get(TOKEN_VARIABLE)
+        return {"authorization": f"Bearer {token}"} if token else {}
 
     def stop(self, lifecycle: str) -> None:
         """Take the endpoint down; requests under way are answered first. Nothing happens when none runs."""
@@ -182,12 +187,10 @@ class Endpoints(dg.ConfigurableResource):
         if not own and state.port and not port and not _free(self.host, state.port):
             state.port = 0
         if port and not own and not _free(self.host, port):
-            raise EndpointError(
-                f"port {port} is taken by another process. Mend: end it, or declare another port."
-            )
+            raise EndpointError(f"port {port} is taken by another process. Mend: end it, or declare another port.")
         state.host, state.port, state.supervisor = self.host, port or state.port, None
         write_state(folder, state)
-        package_root = str(Path(mdlc_assets.__file__).parents[1])
+        package_root = str(Path(__file__).parents[2])
         paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
         log_path = folder / "endpoint.log"
         if log_path.exists() and log_path.stat().st_size > _LONGEST_LOG:

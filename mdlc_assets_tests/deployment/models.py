@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
-import xgboost
+import polars as pl
+
+from mdlc_assets.declaration.model import Gate, Model, Windows
+from mdlc_assets.training.algorithms import FittedModel, fit
 
 FEATURES = ("amount", "is_night", "customer_payments_1d", "terminal_fraud_share_7d")
+_MODEL = Model(
+    algorithm="xgboost",
+    hyperparameters={"n_estimators": 20, "max_depth": 3},
+    windows=Windows(train_days=1, gap_days=0, test_days=1),
+    entity="customer_id",
+    gate=Gate(floors={}),
+)
+
+
+def fit_model(seed: int = 0, features: tuple[str, ...] = FEATURES) -> FittedModel:
+    """A fitted model; another seed gives other scores."""
+    generator = np.random.default_rng(seed)
+    rows = pl.DataFrame({name: generator.normal(size=500) for name in features})
+    label = pl.Series("label", rows[features[0]].to_numpy() + generator.normal(size=500) > 0.5).cast(pl.Int8)
+    return fit(_MODEL, rows.with_columns(label), list(features), "label")
 
 
 def save_model(folder: Path, seed: int = 0) -> Path:
     """A model folder; another seed gives other scores."""
-    generator = np.random.default_rng(seed)
-    rows = generator.normal(size=(500, len(FEATURES)))
-    labels = rows[:, 0] + generator.normal(size=500) > 0.5
-    booster = xgboost.train(
-        {"objective": "binary:logistic", "max_depth": 3}, xgboost.DMatrix(rows, labels), num_boost_round=20
-    )
     folder.mkdir(parents=True)
-    booster.save_model(folder / "model.ubj")
-    (folder / "features.json").write_text(json.dumps(FEATURES))
+    for name, content in fit_model(seed).files().items():
+        (folder / name).write_bytes(content)
     return folder
 
 
 def corrupt(folder: Path) -> Path:
-    """Spoil each model file of a folder."""
-    for file in folder.iterdir():
-        file.write_bytes(file.read_bytes()[:7] + b"\0spoilt")
+    """Spoil the booster of a model folder."""
+    (folder / "model.ubj").write_bytes(b"{ spoilt")
     return folder

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -57,9 +58,7 @@ def _version_of(url: str) -> int:
     return answer.json()["model_version"]
 
 
-def test_changeovers_and_a_refusal_under_load_lose_no_request(
-    endpoints: Endpoints, models: dict[int, Path]
-) -> None:
+def test_changeovers_and_a_refusal_under_load_lose_no_request(endpoints: Endpoints, models: dict[int, Path]) -> None:
     url = endpoints.deploy(NAME, models[1], 1).url
     answered: list[tuple[int, int]] = []
 
@@ -162,17 +161,13 @@ def test_killed_in_the_midst_of_a_deployment_the_next_one_is_whole(
     assert state.serving.version == 3
 
 
-def test_a_first_version_that_is_corrupt_leaves_nothing_serving(
-    endpoints: Endpoints, models: dict[int, Path]
-) -> None:
+def test_a_first_version_that_is_corrupt_leaves_nothing_serving(endpoints: Endpoints, models: dict[int, Path]) -> None:
     with pytest.raises(DeploymentRefusedError, match="Nothing serves"):
         endpoints.deploy(NAME, models[4], 4)
     assert endpoints.status(NAME).workers == 0
 
 
-def test_a_version_that_is_not_healthy_in_time_is_refused(
-    endpoints: Endpoints, models: dict[int, Path]
-) -> None:
+def test_a_version_that_is_not_healthy_in_time_is_refused(endpoints: Endpoints, models: dict[int, Path]) -> None:
     with pytest.raises(DeploymentRefusedError, match=r"health check within 0\.2 s"):
         endpoints.deploy(NAME, models[1], 1, health_seconds=0.2)
 
@@ -210,11 +205,11 @@ def test_what_cannot_be_deployed_says_why(
     exposed = Endpoints(root=endpoints.root, host="0.0.0.0")
     with pytest.raises(EndpointError, match="without a token"):
         exposed.deploy(NAME, models[1], 1)
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(EndpointError, match="taken by another process"):
-            endpoints.deploy(NAME, models[1], 1, port=taken.getsockname()[1])
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(EndpointError, match="taken by another process"),
+    ):
+        endpoints.deploy(NAME, models[1], 1, port=taken.getsockname()[1])
     assert endpoints.status(NAME).condition in ("absent", "stopped")
 
 

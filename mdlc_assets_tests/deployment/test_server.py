@@ -93,9 +93,7 @@ def test_an_unfit_request_id_is_replaced(client: TestClient) -> None:
         (b'{"instances": "\xff"}', None, "not UTF-8"),
     ],
 )
-def test_bad_json_is_told_what_is_wrong(
-    client: TestClient, body: str | bytes, field: str | None, words: str
-) -> None:
+def test_bad_json_is_told_what_is_wrong(client: TestClient, body: str | bytes, field: str | None, words: str) -> None:
     content = body if isinstance(body, bytes) else body.encode()
     answer = client.post("/invocations", content=content, headers=JSON)
     assert answer.status_code == 400
@@ -166,15 +164,13 @@ def test_wrong_method_and_path(client: TestClient) -> None:
             ),
             max_leaves=12,
         ).map(lambda content: json.dumps(content).encode()),
-        st.lists(
-            st.fixed_dictionaries({name: st.floats() | st.none() | st.integers() for name in FEATURES})
-        ).map(lambda rows: json.dumps({"instances": rows}).encode()),
+        st.lists(st.fixed_dictionaries({name: st.floats() | st.none() | st.integers() for name in FEATURES})).map(
+            lambda rows: json.dumps({"instances": rows}).encode()
+        ),
     ),
     headers=st.sampled_from([JSON, CSV]),
 )
-def test_no_body_whatever_gets_a_server_error(
-    client: TestClient, body: bytes, headers: dict[str, str]
-) -> None:
+def test_no_body_whatever_gets_a_server_error(client: TestClient, body: bytes, headers: dict[str, str]) -> None:
     answer = client.post("/invocations", content=body, headers=headers)
     assert answer.status_code in (200, 400)
     assert all(0 <= score <= 1 for score in answer.json().get("scores", []))
@@ -195,9 +191,7 @@ def test_a_token_guards_all_but_ping(folder: Path) -> None:
     assert client.get("/metrics").status_code == 401
     refused = client.post("/invocations", json=body, headers={"authorization": "Bearer s3creT"})
     assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
-    assert client.post(
-        "/invocations", json=body, headers={"authorization": "Bearer \u00e9".encode()}
-    ).is_error
+    assert client.post("/invocations", json=body, headers={"authorization": "Bearer \u00e9".encode()}).is_error
     good = {"authorization": "bearer s3cret"}
     assert client.post("/invocations", json=body, headers=good).status_code == 200
 
