@@ -17,7 +17,7 @@ from mdlc_assets.deployment.predictions import (
     plot_scores,
     prediction_problems,
     score_counts,
-    score_day,
+    score_days,
     score_quantiles,
 )
 from mdlc_assets.resources.endpoints import EndpointError, Endpoints
@@ -55,22 +55,21 @@ def _batch_predictions(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
         counts: Any = 0
         rows = 0
         scored = None
-        for day in days_in_run(context):
-            try:
-                scored = score_day(features.read_day(day), model, version.version, kept)
-            except DayAbsentError as error:
-                raise dg.Failure(description=str(error), allow_retries=False) from None
-            table.write_day(day, scored)
-            counts = counts + score_counts(scored["score"])
-            rows += scored.height
-            context.add_asset_metadata(
-                {
-                    "dagster/partition_row_count": scored.height,
-                    "model_version": version.version,
-                    **score_quantiles(scored["score"]),
-                },
-                partition_key=day.isoformat(),
-            )
+        try:
+            for day, scored in score_days(days_in_run(context), features.read_day, model, version.version, kept):
+                table.write_day(day, scored)
+                counts = counts + score_counts(scored["score"])
+                rows += scored.height
+                context.add_asset_metadata(
+                    {
+                        "dagster/partition_row_count": scored.height,
+                        "model_version": version.version,
+                        **score_quantiles(scored["score"]),
+                    },
+                    partition_key=day.isoformat(),
+                )
+        except DayAbsentError as error:
+            raise dg.Failure(description=str(error), allow_retries=False) from None
         assert scored is not None
         title = f"{rows:,} scores of version {version.version}"
         return dg.MaterializeResult(

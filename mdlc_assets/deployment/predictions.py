@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 _BINS = 40
+_BLOCK_ROWS = 250_000
 
 
 class FrameScorer(Protocol):
@@ -35,6 +38,43 @@ def score_day(features: pl.DataFrame, model: FrameScorer, version: int, kept: Se
         pl.Series("score", np.asarray(scores, dtype=np.float64)),
         pl.lit(version, dtype=pl.Int64).alias("model_version"),
     )
+
+
+def score_days(
+    days: Iterable[date],
+    read: Callable[[date], pl.DataFrame],
+    model: FrameScorer,
+    version: int,
+    kept: Sequence[str],
+) -> Iterator[tuple[date, pl.DataFrame]]:
+    """Each day with its predictions, in the order of `days`.
+
+    Days are scored some quarter of a million rows at once: a call of the model has its own cost. While
+    one such block is scored, the days after it are read.
+    """
+    with ThreadPoolExecutor(1) as ahead:
+        blocks = _blocks(days, read)
+        coming = ahead.submit(next, blocks, None)
+        while block := coming.result():
+            coming = ahead.submit(next, blocks, None)
+            scored = score_day(pl.concat([features for _, features in block]), model, version, kept)
+            first = 0
+            for day, features in block:
+                yield day, scored.slice(first, features.height)
+                first += features.height
+
+
+def _blocks(days: Iterable[date], read: Callable[[date], pl.DataFrame]) -> Iterator[list[tuple[date, pl.DataFrame]]]:
+    block: list[tuple[date, pl.DataFrame]] = []
+    rows = 0
+    for day in days:
+        block.append((day, read(day)))
+        rows += block[-1][1].height
+        if rows >= _BLOCK_ROWS:
+            yield block
+            block, rows = [], 0
+    if block:
+        yield block
 
 
 def prediction_problems(predictions: pl.DataFrame, features: pl.DataFrame, id_column: str) -> list[str]:

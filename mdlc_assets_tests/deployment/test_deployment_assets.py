@@ -18,7 +18,7 @@ import mdlc_assets
 from mdlc_assets.asset_style import asset_key
 from mdlc_assets.declaration import LifecycleDeclaration, read_declaration
 from mdlc_assets.deployment.assets import deployment_definitions
-from mdlc_assets.deployment.predictions import prediction_problems, score_day, score_quantiles
+from mdlc_assets.deployment.predictions import prediction_problems, score_day, score_days, score_quantiles
 from mdlc_assets.resources.endpoints import Endpoints
 from mdlc_assets.resources.lake import Lake
 from mdlc_assets.resources.registry import Candidate, Registry
@@ -231,6 +231,18 @@ def test_an_empty_day_gives_an_empty_table() -> None:
     assert scored.schema["score"] == pl.Float64
     assert score_quantiles(scored["score"]) == {}
     assert prediction_problems(scored, features, "transaction_id") == []
+
+
+def test_days_scored_in_blocks_are_as_scored_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fit_model(1, tuple(LIFECYCLE.features.names()))
+    kept = ["transaction_id", "event_time", "customer_id"]
+    sizes = dict(zip([*DAYS, date(2018, 5, 4)], (50, 0, 30, 7), strict=True))
+    for rows in (1, 40, 1000):
+        monkeypatch.setattr("mdlc_assets.deployment.predictions._BLOCK_ROWS", rows)
+        scored = list(score_days(sizes, lambda day: _features(day, sizes[day]), model, 1, kept))
+        assert [day for day, _ in scored] == list(sizes)
+        for day, frame in scored:
+            assert frame.equals(score_day(_features(day, sizes[day]), model, 1, kept))
 
 
 def test_files_are_the_same_each_time(platform: Platform) -> None:

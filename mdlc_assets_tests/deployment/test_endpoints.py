@@ -100,6 +100,28 @@ def test_changeovers_and_a_refusal_under_load_lose_no_request(endpoints: Endpoin
     assert answered[-1][1] == 3
 
 
+def test_requests_and_connections_under_way_outlive_the_changeover(
+    endpoints: Endpoints, models: dict[int, Path]
+) -> None:
+    url = endpoints.deploy(NAME, models[1], 1).url
+    body = json.dumps(ROW).encode()
+    head = "POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    address = ("127.0.0.1", int(url.rpartition(":")[2]))
+    with socket.create_connection(address) as slow, httpx.Client() as idle:
+        slow.sendall(request[:-10])
+        assert idle.post(f"{url}/invocations", json=ROW).json()["model_version"] == 1
+        endpoints.deploy(NAME, models[2], 2)
+        # The slow caller's second half comes when the version that took the first one is on its way out.
+        slow.sendall(request[-10:])
+        answer = slow.makefile("rb").read()  # ends because the server closes the connection
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b'"model_version": 1' in answer
+        last = idle.post(f"{url}/invocations", json=ROW)
+        assert (last.json()["model_version"], last.headers["connection"]) == (1, "close")
+        assert idle.post(f"{url}/invocations", json=ROW).json()["model_version"] == 2
+
+
 def test_deploying_again_changes_nothing_and_stopping_keeps_the_address(
     endpoints: Endpoints, models: dict[int, Path]
 ) -> None:
