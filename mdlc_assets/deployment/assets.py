@@ -1,18 +1,28 @@
-"""`batch_predictions`, and the `endpoint` with the champion behind it."""
+"""Stage 6: `batch_predictions` for whole days, and the `endpoint` with the champion behind it."""
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import httpx
-import polars as pl
+import numpy as np
 
 from mdlc_assets import plots
 from mdlc_assets.asset_style import asset_key, daily_asset, days_in_run, frame_schema, plain_asset
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.deployment.batch import faults, predictions
-from mdlc_assets.resources.endpoints import DeploymentError, Endpoints
+from mdlc_assets.declaration.deployment import RealTime
+from mdlc_assets.deployment.predictions import (
+    plot_scores,
+    prediction_problems,
+    score_counts,
+    score_days,
+    score_quantiles,
+)
+from mdlc_assets.resources.endpoints import EndpointError, Endpoints
 from mdlc_assets.resources.lake import DayAbsentError, Lake
-from mdlc_assets.resources.registry import Registry, Version
+from mdlc_assets.resources.registry import Registry, UnknownVersionError, Version
 from mdlc_assets.training.algorithms import ModelFileError, load_model
 
 _PROBES = 20
@@ -20,161 +30,192 @@ _TOLERANCE = 1e-12
 
 
 def deployment_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
-    """Stage 6 of a lifecycle."""
-    name = lifecycle.name
-    scored_key = asset_key(lifecycle, "batch_predictions")
+    """The assets and checks of stage 6 of a lifecycle."""
+    assets, checks = [_batch_predictions(lifecycle)], [_scores_check(lifecycle)]
+    if lifecycle.deployment.real_time is not None:
+        assets.append(_endpoint(lifecycle, lifecycle.deployment.real_time))
+        checks.append(_answers_check(lifecycle))
+    return dg.Definitions(assets=assets, asset_checks=checks)
+
+
+def _batch_predictions(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
+    name, dataset = lifecycle.name, lifecycle.dataset
+    kept = list(dict.fromkeys([dataset.id, dataset.time, lifecycle.model.entity]))
 
     @dg.asset(
         **daily_asset(lifecycle, "deployment", "batch_predictions"),
         deps=[asset_key(lifecycle, "features"), asset_key(lifecycle, "champion")],
-        description="The champion's score for each event of the day, from 0 to 1, with the version that gave it.",
+        description="The champion's score for each event of the day, from 0 (harmless) to 1, and the version of "
+        "the model that gave it. A version that nobody approved never scores.",
     )
     def batch_predictions(context: dg.AssetExecutionContext, lake: Lake, registry: Registry) -> dg.MaterializeResult:
         version = _champion(registry, lifecycle)
         model = load_model(registry.files(version))
-        rows = pl.DataFrame()
-        total = 0
-        for day in days_in_run(context):
-            try:
-                features = lake.table(name, "features").read_day(day)
-            except DayAbsentError as error:
-                raise dg.Failure(description=str(error), allow_retries=False) from None
-            rows = predictions(lifecycle, features, model, version.version)
-            lake.table(name, "batch_predictions").write_day(day, rows)
-            total += rows.height
-            context.add_asset_metadata(
-                {
-                    "dagster/partition_row_count": rows.height,
-                    "model version": version.version,
-                    "mean score": rows["score"].sum() / max(1, rows.height),
-                },
-                partition_key=day.isoformat(),
-            )
+        features, table = lake.table(name, "features"), lake.table(name, "batch_predictions")
+        counts: Any = 0
+        rows = 0
+        scored = None
+        try:
+            for day, scored in score_days(days_in_run(context), features.read_day, model, version.version, kept):
+                table.write_day(day, scored)
+                counts = counts + score_counts(scored["score"])
+                rows += scored.height
+                context.add_asset_metadata(
+                    {
+                        "dagster/partition_row_count": scored.height,
+                        "model_version": version.version,
+                        **score_quantiles(scored["score"]),
+                    },
+                    partition_key=day.isoformat(),
+                )
+        except DayAbsentError as error:
+            raise dg.Failure(description=str(error), allow_retries=False) from None
+        assert scored is not None
+        title = f"{rows:,} scores of version {version.version}"
         return dg.MaterializeResult(
             metadata={
-                "dagster/column_schema": frame_schema(rows),
+                "dagster/column_schema": frame_schema(
+                    scored,
+                    {"score": "From 0 to 1.", "model_version": "The registered version that gave the score."},
+                ),
                 "dagster/table_name": f"{name}.batch_predictions",
-                "dagster/row_count": total,
-                "model version": version.version,
-                "scores": dg.MetadataValue.md(_histogram(rows["score"])),
+                "dagster/row_count": rows,
+                "model_version": version.version,
+                "scores": dg.MetadataValue.md(plots.as_markdown(plot_scores(counts, title))),
             }
         )
 
+    return batch_predictions
+
+
+def _scores_check(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
+    key = asset_key(lifecycle, "batch_predictions")
+    id_column = lifecycle.dataset.id
+
     @dg.multi_asset_check(
+        name=f"{lifecycle.name}_batch_predictions_checks",
         specs=[
             dg.AssetCheckSpec(
-                "scores", asset=scored_key, blocking=True, description="A score from 0 to 1 for each row of features."
+                "scores",
+                asset=key,
+                blocking=True,
+                description="Each row of features has one score from 0 to 1, all of one model version.",
             )
         ],
-        name=f"{name}_batch_predictions_checks",
     )
     def scores(
         context: dg.AssetCheckExecutionContext, lake: Lake
     ) -> Iterator[dg.AssetCheckEvaluation | dg.AssetCheckResult]:
-        wrong = []
+        wrong: list[str] = []
         for day in days_in_run(context):
-            rows = lake.table(name, "batch_predictions").read_day(day)
-            events = lake.table(name, "features").read_day(day, [lifecycle.dataset.id]).height
-            text = faults(rows, events)
+            predictions = lake.table(lifecycle.name, "batch_predictions").read_day(day)
+            features = lake.table(lifecycle.name, "features").read_day(day, [id_column])
+            found = prediction_problems(predictions, features, id_column)
+            wrong += [f"{day}: {problem}" for problem in found]
             yield dg.AssetCheckEvaluation(
-                asset_key=scored_key,
+                asset_key=key,
                 check_name="scores",
-                passed=not text,
-                description=text or "all is well",
-                metadata={},
+                passed=not found,
+                description="; ".join(found) or "each row has its score",
+                metadata={"rows": predictions.height},
                 partition=day.isoformat(),
             )
-            wrong += [f"{day}: {text}"] if text else []
         yield dg.AssetCheckResult(
-            asset_key=scored_key, check_name="scores", passed=not wrong, description="\n".join(wrong) or "all is well"
+            asset_key=key,
+            check_name="scores",
+            passed=not wrong,
+            description="\n".join(wrong) or "each row has its score",
         )
 
-    if lifecycle.deployment.real_time is None:
-        return dg.Definitions(assets=[batch_predictions], asset_checks=[scores])
-    return dg.Definitions(
-        assets=[batch_predictions, _endpoint(lifecycle)], asset_checks=[scores, _endpoint_check(lifecycle)]
-    )
+    return scores
 
 
-def _endpoint(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
-    declared = lifecycle.deployment.real_time
-    assert declared is not None
-
+def _endpoint(lifecycle: LifecycleDeclaration, declared: RealTime) -> dg.AssetsDefinition:
     @dg.asset(
         **plain_asset(lifecycle, "deployment", "endpoint", kinds={"http", lifecycle.model.algorithm}),
         deps=[asset_key(lifecycle, "champion")],
-        description="A server process with the champion: GET /ping, POST /invocations. A changeover loses no "
-        "request; a version that does not come up leaves the one before in service.",
+        description="A server with the champion behind it, which goes on after the run: GET /ping, POST "
+        "/invocations, GET /metrics. A changeover loses no request; a version that does not prove itself leaves "
+        "the one before it in service.",
     )
     def endpoint(registry: Registry, endpoints: Endpoints) -> dg.MaterializeResult:
-        version = _champion(registry, lifecycle)
-        before = endpoints.status(lifecycle.name)
-        serving = before
-        if before is None or before.version != version.version:
-            files = registry.files(version)
+        champion = _champion(registry, lifecycle)
+        with tempfile.TemporaryDirectory() as folder:
+            for file, content in registry.files(champion).items():
+                (Path(folder) / file).write_bytes(content)
             try:
-                load_model(files)
-                serving = endpoints.deploy(
+                deployed = endpoints.deploy(
                     lifecycle.name,
-                    version.version,
-                    files,
+                    folder,
+                    champion.version,
+                    declared.health_seconds,
+                    declared.workers,
                     port=declared.port,
-                    workers=declared.workers,
-                    health_seconds=declared.health_seconds,
                 )
-            except (DeploymentError, ModelFileError) as error:
+            except EndpointError as error:
                 raise dg.Failure(description=str(error), allow_retries=False) from None
-        assert serving is not None
         return dg.MaterializeResult(
             metadata={
-                "version": serving.version,
-                "version before": before.version if before else "none",
-                "url": dg.MetadataValue.url(serving.url),
+                "url": dg.MetadataValue.url(deployed.url),
+                "version": deployed.version,
+                "previous_version": "none" if deployed.previous is None else deployed.previous,
+                "changed": deployed.changed,
             }
         )
 
     return endpoint
 
 
-def _endpoint_check(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
+def _answers_check(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=asset_key(lifecycle, "endpoint"),
-        name="answers_as_in_batch",
-        description="Rows of the newest day of features get the very scores that the model gives in batch.",
+        name="endpoint_answers",
+        description="Rows of the newest day of features get from the endpoint the scores that batch gives them.",
     )
-    def answers(lake: Lake, registry: Registry, endpoints: Endpoints) -> dg.AssetCheckResult:
-        serving = endpoints.status(lifecycle.name)
-        days = lake.table(lifecycle.name, "features").days()
-        if serving is None or not days:
-            return dg.AssetCheckResult(passed=False, description="the endpoint does not run, or no features exist")
-        model = load_model(registry.files(registry.version(lifecycle.name, serving.version)))
-        rows = lake.table(lifecycle.name, "features").read_day(days[-1], model.features).head(_PROBES)
-        answer = httpx.post(f"{serving.url}/invocations", json={"instances": rows.to_dicts()}, timeout=10)
+    def endpoint_answers(lake: Lake, registry: Registry, endpoints: Endpoints) -> dg.AssetCheckResult:
+        status = endpoints.status(lifecycle.name)
+        if status.version is None or status.url is None:
+            return dg.AssetCheckResult(passed=False, description=f"the endpoint is {status.condition}")
+        table = lake.table(lifecycle.name, "features")
+        days = table.days()
+        if not days:
+            return dg.AssetCheckResult(passed=False, description="there are no features to ask about yet")
+        try:
+            model = load_model(registry.files(registry.version(lifecycle.name, status.version)))
+        except (UnknownVersionError, ModelFileError) as error:
+            return dg.AssetCheckResult(passed=False, description=str(error))
+        rows = table.read_day(days[-1], model.features).head(_PROBES)
+        if rows.is_empty():
+            return dg.AssetCheckResult(passed=False, description=f"{days[-1]} has no features to ask about")
+        try:
+            answer = httpx.post(
+                f"{status.url}/invocations",
+                json={"columns": rows.columns, "data": [list(row) for row in rows.rows()]},
+                headers=endpoints.headers(),
+                timeout=10,
+            )
+        except httpx.HTTPError as error:
+            return dg.AssetCheckResult(passed=False, description=f"no answer: {type(error).__name__}")
         if answer.status_code != 200:
             return dg.AssetCheckResult(passed=False, description=f"the endpoint answered {answer.status_code}")
-        worst = float(abs(model.score(rows) - answer.json()["predictions"]).max())
+        content = answer.json()
+        worst = float(np.abs(model.score(rows) - np.array(content["scores"])).max())
         return dg.AssetCheckResult(
-            passed=worst <= _TOLERANCE,
-            description=f"{rows.height} rows differ by {worst:.1e} at most",
-            metadata={"largest difference": worst},
+            passed=worst <= _TOLERANCE and content["model_version"] == status.version,
+            description=f"{rows.height} rows of {days[-1]} differ from batch by {worst:.1e} at most",
+            metadata={"largest_difference": worst, "version": content["model_version"]},
         )
 
-    return answers
+    return endpoint_answers
 
 
 def _champion(registry: Registry, lifecycle: LifecycleDeclaration) -> Version:
     champion = registry.champion(lifecycle.name)
     if champion is None:
         raise dg.Failure(
-            description=f"{lifecycle.name} has no champion, and nothing serves that was not approved. Mend: run "
-            f"{lifecycle.name}_train for a day, then `mdlc approve <version> --reason ...`.",
+            description=f"{lifecycle.name} has no champion, and nothing serves that was not approved. Mend: "
+            f"materialise `candidate_model` and `evaluation` for a day, then `champion`, or run "
+            f"`mdlc approve <version> --reason ...`.",
             allow_retries=False,
         )
     return champion
-
-
-def _histogram(score: pl.Series) -> str:
-    figure, axes = plots.new_figure(5, 2.4)
-    axes.hist(score.to_numpy(), bins=50, range=(0, 1), color=plots.BLUE, log=True)
-    axes.set(xlabel="score", ylabel="events (log)", xlim=(0, 1))
-    return plots.as_markdown(figure)

@@ -1,163 +1,205 @@
-"""The endpoint's server: a model behind /ping and /invocations, as SageMaker's containers answer them.
+"""The model server: an ASGI app over one model folder, in the shape of SageMaker's container contract.
 
-The supervisor (resources/endpoint_supervisor.py) starts it as `python -m mdlc_assets.deployment.server
-<folder> <socket>`: a folder with the model's files and `serving.json`, and a listening socket it inherits.
-Requests are JSON, `{"instances": [{feature: number, ...}, ...]}`, or CSV with
-a header.
+    GET  /ping          200 once the model is loaded and not draining
+    POST /invocations   rows in (see `payload`), scores out, with the model's version and a request id
+    GET  /metrics       counts and times as Prometheus text, of this process
+
+Bad input is answered with 4xx and a message that names the field. What callers send is never logged.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import asyncio
+import hmac
 import json
+import logging
 import os
-import secrets
-import signal
-import socket
-import sys
+import re
+import time
 import uuid
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.routing import Route
 
-from mdlc_assets.training.algorithms import FeatureError, FittedModel, load_model
+from mdlc_assets.deployment.payload import PayloadError, media_type, read_rows
+from mdlc_assets.deployment.scoring import load_scorer
 
-MAX_BODY_BYTES = 6 * 2**20
-"""SageMaker's own limit for a request's body."""
-TOKEN_VARIABLE = "MDLC_ENDPOINT_TOKEN"  # noqa: S105
+# What SageMaker takes for one real-time request.
+MAX_BODY = 6 * 1024 * 1024
+BODY_SECONDS = 30.0
+# Beyond this, reading and scoring would keep other callers waiting: it goes to a thread.
+_LARGE_BODY = 64 * 1024
+_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,64}$")
+_LOG = logging.getLogger("mdlc.server")
 
 
-class RequestError(ValueError):
-    """A request that cannot be answered; `status` is the HTTP status."""
+class RowScorer(Protocol):
+    """A loaded model as the server needs it."""
 
-    def __init__(self, status: int, message: str) -> None:
-        self.status = status
-        super().__init__(message)
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The features in the order of the columns."""
+        ...
+
+    @property
+    def missing_allowed(self) -> bool:
+        """Whether NaN stands for a missing value."""
+        ...
+
+    def score_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Scores in 0 to 1, shape (rows,), for float64 rows of shape (rows, features)."""
+        ...
 
 
 @dataclass
-class Drain:
-    """Once `on`, each answer asks its caller to close the connection and so to come back to the next version."""
+class ServerState:
+    """What one server process knows about itself. `draining` is set when it is to stop."""
 
-    on: bool = False
+    scorer: RowScorer
+    version: int
+    draining: bool = False
+    answers: Counter[int] = field(default_factory=Counter)
+    rows: int = 0
+    seconds: float = 0.0
 
-    def headers(self) -> dict[str, str]:
-        return {"connection": "close"} if self.on else {}
+
+def create_app(
+    model_folder: Path | str,
+    version: int,
+    *,
+    token: str | None = None,
+    max_body: int = MAX_BODY,
+    body_seconds: float = BODY_SECONDS,
+) -> Starlette:
+    """The server of the model in `model_folder`, which is loaded before this returns.
+
+    `token`, when given, must come with each request but /ping as `Authorization: Bearer <token>`.
+    `max_body` is in bytes; a body that takes longer than `body_seconds` to arrive is answered 408.
+    """
+    state = ServerState(load_scorer(Path(model_folder)), version)
+    server = _Server(state, token.encode() if token else None, max_body, body_seconds)
+    app = Starlette(
+        routes=[
+            Route("/ping", server.ping, methods=["GET"]),
+            Route("/invocations", server.invocations, methods=["POST"]),
+            Route("/metrics", server.metrics, methods=["GET"]),
+        ]
+    )
+    app.state.server = state
+    return app
 
 
-def create_app(model: FittedModel, version: int, token: str = "", drain: Drain | None = None) -> Starlette:
-    """The application for one version of a model; with a token, callers must bring it as a bearer."""
-    draining = drain or Drain()
+class _Server:
+    def __init__(self, state: ServerState, token: bytes | None, max_body: int, body_seconds: float) -> None:
+        self.state, self.token, self.max_body, self.body_seconds = state, token, max_body, body_seconds
 
-    async def ping(request: Request) -> Response:
-        return JSONResponse({"version": version}, headers=draining.headers())
+    async def ping(self, request: Request) -> Response:
+        return self._respond(503 if self.state.draining else 200, b"")
 
-    async def invocations(request: Request) -> Response:
-        request_id = request.headers.get("x-request-id") or uuid.uuid4().hex
-        headers = {"x-request-id": request_id, "x-model-version": str(version), **draining.headers()}
+    async def metrics(self, request: Request) -> Response:
+        if not self._allowed(request):
+            return self._refuse(PayloadError("the token is missing or wrong", status=401), "")
+        return self._respond(200, self._metrics_text(), media="text/plain; version=0.0.4")
+
+    async def invocations(self, request: Request) -> Response:
+        began = time.perf_counter()
+        request_id = request.headers.get("x-request-id", "")
+        if not _REQUEST_ID.match(request_id):
+            request_id = uuid.uuid4().hex
         try:
-            _authorise(request, token)
-            values = _rows(await _body(request), request.headers.get("content-type", ""), model.features)
-            scores = model.score_array(values)
-        except (RequestError, FeatureError) as error:
-            status = error.status if isinstance(error, RequestError) else 400
-            return JSONResponse({"error": str(error)}, status, headers)
-        return JSONResponse({"predictions": scores.tolist(), "version": version}, headers=headers)
+            if not self._allowed(request):
+                raise PayloadError("the token is missing or wrong", status=401, field="authorization")
+            response = await self._score(request, request_id)
+        except PayloadError as error:
+            response = self._refuse(error, request_id)
+        except ClientDisconnect:
+            response = self._refuse(PayloadError("the caller went away"), request_id)
+        except Exception as error:
+            # The text of an unforeseen error may quote what was sent: its type must do.
+            _LOG.error("request %s failed: %s", request_id, type(error).__name__)
+            response = self._refuse(PayloadError("the model could not be asked", status=500), request_id)
+        self.state.answers[response.status_code] += 1
+        self.state.seconds += time.perf_counter() - began
+        return response
 
-    return Starlette(
-        routes=[Route("/ping", ping), Route("/invocations", invocations, methods=["POST"])],
-    )
+    async def _score(self, request: Request, request_id: str) -> Response:
+        content_type = request.headers.get("content-type", "")
+        media_type(content_type)
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise PayloadError("send the body without compression", status=415, field="content-encoding")
+        body = await self._body(request)
+        if len(body) > _LARGE_BODY:
+            scores = await asyncio.to_thread(self._scores_of, body, content_type)
+        else:
+            scores = self._scores_of(body, content_type)
+        self.state.rows += len(scores)
+        answer = {"scores": scores, "model_version": self.state.version, "request_id": request_id}
+        return self._respond(200, json.dumps(answer).encode(), request_id=request_id)
 
+    def _scores_of(self, body: bytes, content_type: str) -> list[float]:
+        scorer = self.state.scorer
+        rows = read_rows(body, content_type, scorer.features, missing_allowed=scorer.missing_allowed)
+        return scorer.score_rows(rows).tolist()
 
-def _authorise(request: Request, token: str) -> None:
-    given = request.headers.get("authorization", "").removeprefix("Bearer ")
-    if token and not secrets.compare_digest(given.encode(), token.encode()):
-        raise RequestError(401, "the bearer token is missing or wrong")
+    async def _body(self, request: Request) -> bytes:
+        announced = request.headers.get("content-length", "")
+        if announced.isdigit() and int(announced) > self.max_body:
+            raise self._too_large()
+        try:
+            async with asyncio.timeout(self.body_seconds):
+                chunks, size = [], 0
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > self.max_body:
+                        raise self._too_large()
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise PayloadError("the body took too long to arrive", status=408) from None
+        return b"".join(chunks)
 
+    def _too_large(self) -> PayloadError:
+        return PayloadError(f"the body is larger than {self.max_body:,} bytes; send fewer rows", status=413)
 
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise RequestError(413, f"the body is larger than {MAX_BODY_BYTES} bytes; send fewer rows at once")
-    return bytes(body)
+    def _allowed(self, request: Request) -> bool:
+        if self.token is None:
+            return True
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self.token)
 
+    def _refuse(self, error: PayloadError, request_id: str) -> Response:
+        content = {"error": str(error), "field": error.field, "request_id": request_id}
+        return self._respond(error.status, json.dumps(content).encode(), request_id=request_id)
 
-def _rows(body: bytes, content_type: str, features: list[str]) -> np.ndarray:
-    kind = content_type.split(";")[0].strip().lower()
-    if kind == "application/json":
-        rows = _json_rows(body)
-    elif kind == "text/csv":
-        rows = _csv_rows(body)
-    else:
-        raise RequestError(415, f"content type {kind or 'none'} is not known; use application/json or text/csv")
-    if not rows:
-        raise RequestError(400, "there are no rows")
-    wanted = set(features)
-    values = np.empty((len(rows), len(features)))
-    for i, row in enumerate(rows):
-        if row.keys() != wanted:
-            missing, extra = sorted(wanted - row.keys()), sorted(row.keys() - wanted)
-            raise RequestError(400, f"row {i}: features missing: {missing}; not known: {[str(e) for e in extra]}")
-        for j, name in enumerate(features):
-            value = row[name]
-            if isinstance(value, bool):
-                value = float(value)
-            if not isinstance(value, int | float):
-                raise RequestError(400, f"row {i}: {name} is not a number")
-            values[i, j] = value
-    return values
+    def _respond(self, status: int, body: bytes, *, media: str = "application/json", request_id: str = "") -> Response:
+        headers = {"x-request-id": request_id} if request_id else {}
+        if self.state.draining:
+            # The caller opens its next connection to the version that takes over.
+            headers["connection"] = "close"
+        if status == 401:
+            headers["www-authenticate"] = "Bearer"
+        return Response(body, status, headers, media)
 
-
-def _json_rows(body: bytes) -> list[dict[str, Any]]:
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
-        raise RequestError(400, "the body is not JSON") from None
-    rows = content.get("instances") if isinstance(content, dict) else None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise RequestError(400, 'write {"instances": [{"feature": number, ...}, ...]}')
-    return rows
-
-
-def _csv_rows(body: bytes) -> list[dict[str, Any]]:
-    try:
-        rows = list(csv.DictReader(io.StringIO(body.decode("utf-8"))))
-        return [{name: float(value) for name, value in row.items()} for row in rows]
-    except (UnicodeDecodeError, ValueError, TypeError, csv.Error):
-        raise RequestError(400, "the body is not CSV with a header and numbers") from None
-
-
-def main(folder: Path, socket_number: int) -> None:
-    """Serve the model in a folder on a listening socket that this process inherited."""
-    import uvicorn
-
-    serving = json.loads((folder / "serving.json").read_text())
-    files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    model = load_model(files)
-    # One answer before the first request: what cannot score must not serve.
-    model.score_array(np.zeros((1, len(model.features))))
-    listening = socket.socket(fileno=socket_number)
-    drain = Drain()
-    signal.signal(signal.SIGUSR1, lambda *_: setattr(drain, "on", True))
-    config = uvicorn.Config(
-        create_app(model, serving["version"], os.environ.get(TOKEN_VARIABLE, ""), drain),
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=30,
-    )
-    server = uvicorn.Server(config)
-    (folder / f"loaded-{os.getpid()}").touch()
-    server.run(sockets=[listening])
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    def _metrics_text(self) -> bytes:
+        state, pid = self.state, os.getpid()
+        lines = ["# TYPE mdlc_requests_total counter"]
+        lines += [
+            f'mdlc_requests_total{{worker="{pid}",status="{status}"}} {count}'
+            for status, count in sorted(state.answers.items())
+        ]
+        lines += [
+            "# TYPE mdlc_rows_scored_total counter",
+            f'mdlc_rows_scored_total{{worker="{pid}"}} {state.rows}',
+            "# TYPE mdlc_request_seconds summary",
+            f'mdlc_request_seconds_sum{{worker="{pid}"}} {state.seconds:.6f}',
+            f'mdlc_request_seconds_count{{worker="{pid}"}} {state.answers.total()}',
+            "# TYPE mdlc_model_version gauge",
+            f'mdlc_model_version{{worker="{pid}"}} {state.version}',
+        ]
+        return ("\n".join(lines) + "\n").encode()

@@ -1,42 +1,88 @@
-"""Local endpoints: real server processes that outlive the run which deployed them."""
+"""Local endpoints: a real server for each lifecycle, which outlives the run that deployed it."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
-import ipaddress
-import json
+import hashlib
 import os
+import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import dagster as dg
 
-_SERVER = "mdlc_assets.deployment.server"
-_TOKEN_VARIABLE = "MDLC_ENDPOINT_TOKEN"  # noqa: S105
-_KEPT_VERSIONS = 3
+from mdlc_assets.resources.endpoint_state import (
+    TOKEN_VARIABLE,
+    EndpointRequest,
+    EndpointState,
+    ExposedError,
+    Serving,
+    check_host,
+    read_state,
+    write_request,
+    write_state,
+)
+
+Condition = Literal["serving", "impaired", "unsupervised", "down", "stopped", "absent"]
+_NAME = re.compile(r"^[a-z][a-z0-9_]{1,40}$")
+_POLL_SECONDS = 0.03
+_START_SECONDS = 20.0
+_SUPERVISOR_MODULE = "mdlc_assets.resources.endpoint_supervisor"
+_LONGEST_LOG = 1_000_000
 
 
-class DeploymentError(RuntimeError):
-    """A version that could not be put to service; the one before still serves."""
+class EndpointError(RuntimeError):
+    """The endpoint could not be brought into the state asked for; the text says why and what to do."""
+
+
+class DeploymentRefusedError(EndpointError):
+    """A version did not prove itself. What served before still serves."""
 
 
 @dataclass(frozen=True)
-class Serving:
-    """What an endpoint serves, and where."""
+class Deployed:
+    """What serves after a deployment. `changed` is false when it served already."""
 
-    version: int
     url: str
+    version: int
+    pid: int
+    previous: int | None
+    changed: bool
+
+
+@dataclass(frozen=True)
+class EndpointStatus:
+    """What is so now.
+
+    `serving`: all is well. `impaired`: fewer workers run than wanted; they are being replaced.
+    `unsupervised`: workers serve but nobody would replace them; `down`: something should serve and does
+    not; both are mended by deploying again. `stopped`: taken down on purpose. `absent`: never deployed.
+    `version` is what answers now, None when nothing does.
+    """
+
+    condition: Condition
+    url: str | None
+    version: int | None
+    previous: int | None
+    pid: int | None
+    workers: int
 
 
 class Endpoints(dg.ConfigurableResource):
-    """Endpoints of this machine; `root` holds their state. Other hosts than loopback need a token."""
+    """Endpoints on this machine, their state in `root`. On AWS a SageMaker endpoint takes this place.
+
+    `host` other than loopback is refused unless the environment has a token in MDLC_ENDPOINT_TOKEN.
+    """
 
     root: str
     host: str = "127.0.0.1"
@@ -44,129 +90,221 @@ class Endpoints(dg.ConfigurableResource):
     def deploy(
         self,
         lifecycle: str,
+        model_folder: Path | str,
         version: int,
-        files: Mapping[str, bytes],
+        health_seconds: float = 30.0,
+        workers: int = 1,
         *,
         port: int = 0,
-        workers: int = 1,
-        health_seconds: float = 30,
-    ) -> Serving:
-        """Change the endpoint over to a version, and start it where none runs.
+        drain_seconds: float = 10.0,
+    ) -> Deployed:
+        """Serve `version` from a copy of `model_folder`, changing over without losing a request.
 
-        Raises `DeploymentError` when the version does not come up; what served before goes on serving.
+        Does nothing when just that serves already. Port 0 takes a free one at first and keeps it.
+        Raises `DeploymentRefusedError` when the version is not healthy within `health_seconds`: what
+        served before still does. Raises `EndpointError` when the endpoint itself cannot run.
         """
-        self._check_host()
         folder = self._folder(lifecycle)
-        request = uuid.uuid4().hex
-        target = folder / f"version-{version}-{request[:8]}"
-        target.mkdir(parents=True)
-        for name, content in files.items():
-            (target / name).write_bytes(content)
-        (target / "serving.json").write_text(json.dumps({"version": version}))
-        wanted = {
-            "request": request,
-            "folder": str(target),
-            "version": version,
-            "module": _SERVER,
-            "workers": workers,
-            "health_seconds": health_seconds,
-        }
-        running = self._running(folder)
-        self._ask(folder, wanted)
-        process = None if running else self._start(folder, port)
-        # Loading, draining and ending what served before each take their time.
-        state = self._wait(folder, request, 2 * health_seconds + 45, process)
-        if state["error"]:
-            raise DeploymentError(
-                f"version {version} of {lifecycle} did not come up: {state['error']}. "
-                f"{'Version ' + str(state['version']) if state['version'] else 'Nothing'} serves. "
-                f"Mend: read {target / 'log.txt'}, register the model again, or roll back."
-            )
-        self._forget(folder, target)
-        return Serving(state["version"], state["url"])
+        source = Path(model_folder)
+        if not source.is_dir():
+            raise EndpointError(f"there is no model folder {source}. Mend: give the folder of a saved model.")
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _locked(folder):
+            staged = stage_model(source, folder / "models", version)
+            wanted = Serving(version, str(staged), workers, drain_seconds)
+            state = read_state(folder)
+            changed = state.serving != wanted or _condition(state) != "serving"
+            if port and state.port not in (0, port) and _alive(state):
+                raise EndpointError(
+                    f"{lifecycle} serves on port {state.port}, not {port}. Mend: stop the endpoint first."
+                )
+            if changed:
+                state = self._start_supervisor(folder, port)
+                # It brings up what served last by itself; when that is what is wanted, that is all.
+                state = self._request(folder, EndpointRequest(uuid.uuid4().hex, wanted, health_seconds))
+                self._clear_models(folder, state)
+            return Deployed(self._url(state), version, state.workers[0].pid, state.previous, changed)
 
-    def status(self, lifecycle: str) -> Serving | None:
-        """What the endpoint serves now; None when it does not run."""
-        folder = self._folder(lifecycle)
-        state = self._state(folder)
-        if not state.get("version") or not self._running(folder):
-            return None
-        return Serving(state["version"], state["url"])
+    def status(self, lifecycle: str) -> EndpointStatus:
+        """What the endpoint of a lifecycle is and does. Changes nothing."""
+        state = read_state(self._folder(lifecycle))
+        running = [worker for worker in state.workers if worker.alive()]
+        return EndpointStatus(
+            _condition(state),
+            self._url(state) if state.port else None,
+            state.serving.version if state.serving and running else None,
+            state.previous,
+            running[0].pid if running else None,
+            len(running),
+        )
+
+    def headers(self) -> dict[str, str]:
+        """What a caller on this machine must send along: the token, where the environment has one."""
+        token = os.environ.get(TOKEN_VARIABLE)
+        return {"authorization": f"Bearer {token}"} if token else {}
 
     def stop(self, lifecycle: str) -> None:
-        """End the endpoint, letting it finish what it has begun."""
+        """Take the endpoint down; requests under way are answered first. Nothing happens when none runs."""
         folder = self._folder(lifecycle)
         if not folder.exists():
             return
-        deadline = time.monotonic() + 60
-        while self._running(folder) and time.monotonic() < deadline:
-            self._ask(folder, {"request": "stop", "stop": True})
-            time.sleep(0.1)
-        shutil.rmtree(folder, ignore_errors=True)
-
-    def _check_host(self) -> None:
-        loopback = self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
-        if not loopback and not os.environ.get(_TOKEN_VARIABLE):
-            raise DeploymentError(
-                f"{self.host} can be reached by others. Mend: set {_TOKEN_VARIABLE}, or use host 127.0.0.1."
-            )
+        with _locked(folder):
+            state = read_state(folder)
+            drain = state.serving.drain_seconds if state.serving else 0.0
+            if state.supervisor and state.supervisor.signal(signal.SIGTERM):
+                _wait_until(lambda: not _alive(state), drain + 8)
+                if state.supervisor.alive():
+                    state.supervisor.signal(signal.SIGKILL)
+            everyone = [*state.workers, *state.others, *read_state(folder).others]
+            for worker in everyone:
+                worker.signal(signal.SIGINT)
+            _wait_until(lambda: not any(worker.alive() for worker in everyone), drain + 3)
+            for worker in everyone:
+                worker.signal(signal.SIGKILL)
+            if state.serving:
+                state.previous = state.serving.version
+            state.serving, state.supervisor, state.workers, state.others = None, None, [], []
+            write_state(folder, state)
 
     def _folder(self, lifecycle: str) -> Path:
-        return Path(self.root) / lifecycle
+        if not _NAME.match(lifecycle):
+            raise EndpointError(f"{lifecycle!r} is not the name of a lifecycle")
+        return Path(self.root).expanduser().absolute() / lifecycle
 
-    def _start(self, folder: Path, port: int) -> subprocess.Popen[bytes]:
-        with (folder / "supervisor.txt").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "mdlc_assets.resources.endpoint_supervisor", str(folder), self.host, str(port)],
+    def _url(self, state: EndpointState) -> str:
+        host = f"[{state.host}]" if ":" in state.host else state.host
+        return f"http://{host}:{state.port}"
+
+    def _start_supervisor(self, folder: Path, port: int) -> EndpointState:
+        state = read_state(folder)
+        if _alive(state):
+            return state
+        try:
+            check_host(self.host, os.environ.get(TOKEN_VARIABLE))
+        except ExposedError as error:
+            raise EndpointError(str(error)) from None
+        own = any(worker.alive() for worker in [*state.workers, *state.others])
+        if not own and state.port and not port and not _free(self.host, state.port):
+            state.port = 0
+        if port and not own and not _free(self.host, port):
+            raise EndpointError(f"port {port} is taken by another process. Mend: end it, or declare another port.")
+        state.host, state.port, state.supervisor = self.host, port or state.port, None
+        write_state(folder, state)
+        package_root = str(Path(__file__).parents[2])
+        paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        log_path = folder / "endpoint.log"
+        if log_path.exists() and log_path.stat().st_size > _LONGEST_LOG:
+            log_path.replace(folder / "endpoint.log.1")
+        with log_path.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", _SUPERVISOR_MODULE, str(folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                # A session of its own: neither the run's end nor a Ctrl-C at its terminal ends it.
                 start_new_session=True,
             )
+        _wait_until(lambda: process.poll() is not None or _alive(read_state(folder)), _START_SECONDS)
+        state = read_state(folder)
+        if not _alive(state):
+            raise EndpointError(f"the endpoint's supervisor did not start: {_tail(log_path)}")
+        return state
 
-    def _wait(
-        self, folder: Path, request: str, seconds: float, process: subprocess.Popen[bytes] | None
-    ) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            state = self._state(folder)
-            if state.get("request") == request:
-                return state
-            if process is not None and process.poll() is not None:
-                lines = (folder / "supervisor.txt").read_text().strip().splitlines()
-                raise DeploymentError(f"the endpoint did not start: {lines[-1] if lines else 'no reason given'}")
-            time.sleep(0.05)
-        raise DeploymentError(f"the endpoint did not answer within {seconds:g} s. Mend: stop it and deploy again.")
+    def _request(self, folder: Path, request: EndpointRequest) -> EndpointState:
+        write_request(folder, request)
+        state = read_state(folder)
+        if state.supervisor:
+            state.supervisor.signal(signal.SIGHUP)
+        # What served last comes up first where the supervisor is new.
+        patience = request.health_seconds + _START_SECONDS
 
-    @staticmethod
-    def _ask(folder: Path, wanted: dict[str, Any]) -> None:
-        temporary = folder / ".wanted.json"
-        temporary.write_text(json.dumps(wanted))
-        temporary.replace(folder / "wanted.json")
+        def handled() -> bool:
+            now = read_state(folder)
+            return now.handled == request.id or not _alive(now)
 
-    @staticmethod
-    def _state(folder: Path) -> dict[str, Any]:
+        _wait_until(handled, patience)
+        state = read_state(folder)
+        if state.handled != request.id:
+            raise EndpointError(f"the endpoint's supervisor gave no answer: {_tail(folder / 'endpoint.log')}")
+        if state.refused:
+            kept = f"version {state.serving.version} still serves" if state.serving else "nothing serves"
+            raise DeploymentRefusedError(
+                f"version {request.serving.version} was not deployed: {state.refused}. {kept.capitalize()}. "
+                f"Mend: see {folder / 'endpoint.log'}; approve a version that loads and scores."
+            )
+        return state
+
+    def _clear_models(self, folder: Path, state: EndpointState) -> None:
+        """Models that neither serve nor served just before are not kept."""
+        kept = {state.serving.version if state.serving else None, state.previous}
+        for model in (folder / "models").iterdir():
+            version = model.name.partition("-")[0]
+            if not version.isdigit() or int(version) not in kept:
+                shutil.rmtree(model, ignore_errors=True)
+
+
+def stage_model(source: Path, models: Path, version: int) -> Path:
+    """A copy of a model folder, `<version>-<digest>`, wholly there or not at all."""
+    digest = hashlib.sha256()
+    for file in sorted(source.rglob("*")):
+        if file.is_file():
+            digest.update(f"{file.relative_to(source).as_posix()}\0".encode())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    staged = models / f"{version}-{digest.hexdigest()[:12]}"
+    if not staged.exists():
+        models.mkdir(parents=True, exist_ok=True)
+        temporary = models / f".{staged.name}.{uuid.uuid4().hex}"
         try:
-            return json.loads((folder / "state.json").read_text())
-        except FileNotFoundError:
-            return {}
+            shutil.copytree(source, temporary)
+            temporary.replace(staged)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return staged
 
-    @staticmethod
-    def _running(folder: Path) -> bool:
-        """Whether a supervisor holds the folder's lock; a process number could have been given anew."""
+
+def _condition(state: EndpointState) -> Condition:
+    if state.serving is None:
+        return "stopped" if state.port else "absent"
+    running = sum(worker.alive() for worker in state.workers)
+    if not running:
+        return "down"
+    if not _alive(state):
+        return "unsupervised"
+    return "serving" if running == state.serving.workers else "impaired"
+
+
+def _alive(state: EndpointState) -> bool:
+    return state.supervisor is not None and state.supervisor.alive()
+
+
+def _free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            with (folder / "lock").open("r") as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
+            probe.bind((host, port))
+        except OSError:
             return False
-        except BlockingIOError:
-            return True
-        return False
+    return True
 
-    @staticmethod
-    def _forget(folder: Path, current: Path) -> None:
-        others = sorted(
-            (path for path in folder.glob("version-*") if path != current), key=lambda path: path.stat().st_mtime
-        )
-        for path in others[: -(_KEPT_VERSIONS - 1)]:
-            shutil.rmtree(path, ignore_errors=True)
+
+def _wait_until(done: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not (reached := done()) and time.monotonic() < end:
+        time.sleep(_POLL_SECONDS)
+    return reached
+
+
+def _tail(log: Path, lines: int = 3) -> str:
+    text = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
+    return " | ".join(text[-lines:])[-500:] or "nothing was logged"
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One deployment at a time for an endpoint; the kernel lets go when its process dies."""
+    with (folder / "deploy.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,29 @@
+"""A model folder as the server loads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from mdlc_assets.training.algorithms import FittedModel, load_model
+
+
+class ArrayScorer:
+    """A fitted model that scores rows of a NumPy array, without a data frame around them."""
+
+    # No algorithm of ours is trained on missing values.
+    missing_allowed = False
+
+    def __init__(self, model: FittedModel) -> None:
+        self.model = model
+        self.features = tuple(model.features)
+
+    def score_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Scores in 0 to 1, shape (rows,), for float64 rows of shape (rows, features)."""
+        return self.model.score_array(rows)
+
+
+def load_scorer(folder: Path) -> ArrayScorer:
+    """The model in a folder. Raises `ModelFileError`; never runs code from the files."""
+    return ArrayScorer(load_model({file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}))
