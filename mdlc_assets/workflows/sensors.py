@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -125,10 +125,12 @@ def _deploy(lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAssetJ
         if champion is None:
             return dg.SkipReason("No version has been approved yet.")
         serving = endpoints.status(lifecycle.name)
-        if serving is not None and serving.version == champion.version:
+        if serving.version == champion.version:
             return dg.SkipReason(f"The endpoint serves the champion, version {champion.version}.")
-        before = serving.version if serving else "none"
-        return dg.RunRequest(run_key=f"deploy-{champion.version}-after-{before}")
+        # A failed deployment is tried again, but not more than once an hour; another approval at once.
+        approvals = len(registry.audit(lifecycle.name))
+        hour = datetime.now(UTC).strftime("%Y-%m-%dT%H")
+        return dg.RunRequest(run_key=f"deploy-{champion.version}-approval-{approvals}-{hour}")
 
     return deploy_approved
 
