@@ -88,7 +88,8 @@ def dev(port: int, host: str) -> None:
     home.prepare()
     os.environ.update(DAGSTER_HOME=str(home.dagster), MDLC_HOME=str(home.root))
     dagster = str(Path(sys.executable).parent / "dagster")
-    command = [dagster, "dev", "-m", "mdlc_assets.definitions", "-h", host, "-p", str(port)]
+    workspace = ["-w", "workspace.yaml"] if Path("workspace.yaml").exists() else ["-m", "mdlc_assets.definitions"]
+    command = [dagster, "dev", *workspace, "-h", host, "-p", str(port)]
     click.echo(f"Dagster on http://{host}:{port} (state in {home.root}); stop it with Ctrl-C")
     os.execv(dagster, command)  # noqa: S606
 

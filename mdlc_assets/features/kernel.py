@@ -48,6 +48,15 @@ def window_bounds(
 
 
 @njit(cache=True, nogil=True)
+def put_back(values: Array, place: Array) -> Array:
+    """Each value at its place."""
+    result = np.empty(len(values))
+    for i in range(len(values)):
+        result[place[i]] = values[i]
+    return result
+
+
+@njit(cache=True, nogil=True)
 def sliding_extreme(lows: Array, highs: Array, values: Array, sign: int) -> Array:
     """The largest value of each window (`sign` 1) or the smallest (-1); NaN where the window is empty."""
     size = len(lows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -10,6 +11,8 @@ import numpy as np
 import polars as pl
 
 from mdlc_assets.declaration.features import WindowColumn
+
+_THREADS = 4
 
 SUBTRACTABLE = frozenset({"count", "sum", "mean", "share", "std"})
 """Aggregations of a window that follow from the difference of two running sums."""
@@ -56,28 +59,50 @@ def window_columns(
         value: values_of(events, value, decimals)
         for value in dict.fromkeys(column.value for column in columns if column.value)
     }
-    results: dict[str, np.ndarray] = {}
-    for entity, where in dict.fromkeys((column.entity, column.where) for column in columns):
+    groups = list(dict.fromkeys((column.entity, column.where) for column in columns))
+
+    def compute(group: tuple[str, str | None]) -> dict[str, np.ndarray]:
+        entity, where = group
         codes = entity_codes(events[entity])
         order = kernel.stable_order(codes, int(codes.max(initial=-1)) + 1)
         queries = order[asked[order]]
         kept = order
         if where:
             kept = order[events.select(pl.sql_expr(where).fill_null(False).alias("w"))["w"].to_numpy()[order]]
-        sides = (codes[queries], instants[queries], codes[kept], instants[kept])
-        own = {value: Values(found.numbers[kept], found.scale) for value, found in values.items()}
-        bounds: dict[tuple[timedelta, timedelta], tuple[np.ndarray, np.ndarray]] = {}
-        for column in columns:
-            if (column.entity, column.where) != (entity, where):
-                continue
-            key = (column.window, column.delay)
-            if key not in bounds:
-                spans = [span // timedelta(microseconds=1) for span in key]
-                bounds[key] = kernel.window_bounds(*sides, *spans)
-            result = _aggregate(column, *bounds[key], own[column.value] if column.value else None)
-            results[column.name] = np.empty_like(result)
-            results[column.name][place[queries]] = result
+        own = [column for column in columns if (column.entity, column.where) == group]
+        return _of_one_entity(own, codes, instants, queries, kept, place[queries], values)
+
+    # The kernels let go of the interpreter's lock, so entities are computed side by side.
+    with ThreadPoolExecutor(_THREADS) as pool:
+        results = {name: found for some in pool.map(compute, groups) for name, found in some.items()}
     return pl.DataFrame({column.name: results[column.name] for column in columns})
+
+
+def _of_one_entity(
+    columns: Sequence[WindowColumn],
+    codes: np.ndarray,
+    instants: np.ndarray,
+    queries: np.ndarray,
+    kept: np.ndarray,
+    place: np.ndarray,
+    values: Mapping[str, Values],
+) -> dict[str, np.ndarray]:
+    """Columns that share entity and filter. `queries` and `kept` are positions of the events to answer for and of
+    those that count, by entity and time; `place` is where each answer belongs."""
+    from mdlc_assets.features import kernel
+
+    sides = (codes[queries], instants[queries], codes[kept], instants[kept])
+    own = {name: Values(found.numbers[kept], found.scale) for name, found in values.items()}
+    bounds: dict[tuple[timedelta, timedelta], tuple[np.ndarray, np.ndarray]] = {}
+    results = {}
+    for column in columns:
+        key = (column.window, column.delay)
+        if key not in bounds:
+            spans = [span // timedelta(microseconds=1) for span in key]
+            bounds[key] = kernel.window_bounds(*sides, *spans)
+        result = _aggregate(column, *bounds[key], own[column.value] if column.value else None)
+        results[column.name] = kernel.put_back(result, place)
+    return results
 
 
 def entity_codes(entities: pl.Series) -> np.ndarray:
