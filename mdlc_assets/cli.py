@@ -106,7 +106,14 @@ def history(lifecycle: str, as_json: bool) -> None:
         click.echo(json.dumps(found, indent=1, default=str))
         return
     for version in found:
-        click.echo("  ".join(f"{name}={value}" for name, value in version.items()))
+        serves = click.style("  serves", fg="green") if version["serves"] else ""
+        click.echo(f"version {version['version']}, as of {version['as_of']}{serves}")
+        for name in ("algorithm", "refit", "test", "gate", "digest", "declaration", "dagster_run"):
+            click.echo(f"  {name:12} {version.get(name, '')}")
+        for line in version["audit"]:
+            click.echo(f"  {line}")
+    if not found:
+        click.echo(f"{lifecycle} has no versions yet. Run the job {lifecycle}_train for a day.")
 
 
 @main.command()
@@ -120,7 +127,10 @@ def approve(version: int, reason: str, approver: str, override: bool, lifecycle:
     loop = _loop(lifecycle)
     config = {"version": version, "reason": reason, "approver": approver, "override": override}
     ran = loop.run("approve", config={f"{lifecycle}__champion": {"config": config}})
-    _say(ran.error or f"Version {version} of {lifecycle} is the champion.", ran.success)
+    follows = (
+        f"The endpoint follows by the sensor {lifecycle}_deploy_approved or the job {lifecycle}_real_time_inference."
+    )
+    _say(ran.error or f"Version {version} of {lifecycle} is the champion. {follows}", ran.success)
 
 
 @main.command()
@@ -156,6 +166,17 @@ def rollback(reason: str, approver: str, lifecycle: str) -> None:
         raise click.ClickException(str(error)) from None
     ran = _loop(lifecycle).run("real_time_inference")
     _say(ran.error or f"Version {champion.version} of {lifecycle} serves again.", ran.success)
+
+
+@main.command()
+@click.option("--lifecycle", default="payments_fraud", show_default=True)
+def stop(lifecycle: str) -> None:
+    """End the local endpoint's processes."""
+    from mdlc_assets.definitions import embedded_resources
+    from mdlc_assets.home import Home
+
+    embedded_resources(Home())["endpoints"].stop(lifecycle)
+    click.echo(f"The endpoint of {lifecycle} is stopped.")
 
 
 @main.command()
