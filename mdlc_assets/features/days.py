@@ -11,6 +11,7 @@ import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.features.state import (
+    StateMismatchError,
     advance,
     can_be_incremental,
     check_state,
@@ -79,8 +80,10 @@ class Days:
     def load(self, events: Iterable[date], states: Iterable[date]) -> None:
         """Read days together, which is quicker than one after the other."""
         with ThreadPoolExecutor(_READERS) as pool:
-            list(pool.map(self.events, dict.fromkeys(events)))
-            list(pool.map(self.state, dict.fromkeys(states)))
+            reads = [pool.submit(self.events, day) for day in dict.fromkeys(events)]
+            reads += [pool.submit(self.state, day) for day in dict.fromkeys(states)]
+            for read in reads:
+                read.result()
 
     def reach_of(self, last: date) -> pl.DataFrame:
         """All events with labels that windows at the end of `last` or on the day after reach, in order of time."""
@@ -92,7 +95,10 @@ class Days:
         return pl.concat(found).sort(dataset.time, dataset.id)
 
     def can_be_incremental(self, day: date) -> bool:
-        """Whether the state that a day's features need is all there, and made from this very declaration."""
+        """Whether the state that a day's features need is all there, and made from this very declaration.
+
+        Reads what the incremental engine then uses. Raises `DayAbsentError` for a gap among the edge days.
+        """
         needed = state_days_needed(self.lifecycle, day)
         absent = [state for state in needed if not self.states.has(state)]
         if absent and max(absent) >= self.first:
@@ -100,7 +106,11 @@ class Days:
         empty = pl.DataFrame(schema={n: TYPES[c.type] for n, c in self.lifecycle.dataset.columns.items()})
         if not can_be_incremental(self.lifecycle, empty.with_columns(pl.lit(0).alias(self.lifecycle.labels.column))):
             return False
-        return all(self._is_of_this_declaration(state) for state in needed if state not in absent)
+        try:
+            self.load(self.edges(day), needed)
+        except StateMismatchError:
+            return False
+        return True
 
     def edges(self, day: date) -> list[date]:
         """The days whose events the incremental engine reads for a day."""
