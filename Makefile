@@ -20,7 +20,7 @@ demo: .venv/run.done
 	$(BIN)/mdlc demo $(if $(SOURCE),--source "$(SOURCE)")
 
 test: .venv/dev.done
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 dev: .venv/run.done
 	$(BIN)/mdlc dev

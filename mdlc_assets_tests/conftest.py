@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -87,15 +89,23 @@ class DemoRun:
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
-    """`mdlc demo`, run once for all the tests that look at what it leaves (in one xdist worker)."""
-    home = Home(tmp_path_factory.mktemp("demo") / "home")
-    ran = subprocess.run(
-        [str(Path(sys.executable).parent / "mdlc"), "demo"],
-        env={**os.environ, "MDLC_HOME": str(home.root), "COLUMNS": "400"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    return DemoRun(ran.stdout, ran.returncode, home)
+    """`mdlc demo`, run once for all the tests that look at what it leaves, in whichever worker they are."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    home, said = Home(root / "demo"), root / "demo.json"
+    with (root / "demo.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not said.exists():
+            ran = subprocess.run(
+                [str(Path(sys.executable).parent / "mdlc"), "demo"],
+                env={**os.environ, "MDLC_HOME": str(home.root), "COLUMNS": "400"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=600,
+                check=False,
+            )
+            said.write_text(json.dumps([ran.stdout, ran.returncode]))
+    output, code = json.loads(said.read_text())
+    return DemoRun(output, code, home)

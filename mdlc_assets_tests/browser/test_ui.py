@@ -21,7 +21,6 @@ from selenium.webdriver.support.ui import WebDriverWait
 from mdlc_assets_tests.conftest import DemoRun
 
 pytestmark = [
-    pytest.mark.xdist_group("demo"),
     pytest.mark.slow,
     pytest.mark.skipif(not shutil.which("chromedriver"), reason="apt-get install chromium chromium-driver"),
 ]

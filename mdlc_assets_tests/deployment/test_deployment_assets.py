@@ -25,9 +25,6 @@ from mdlc_assets.resources.registry import Candidate, Registry
 from mdlc_assets.training.algorithms import FittedModel
 from mdlc_assets_tests.deployment.models import fit_model
 
-# One worker for all of them, in their order: they follow each other.
-pytestmark = pytest.mark.xdist_group("deployment_assets")
-
 SHIPPED = Path(mdlc_assets.__file__).parent / "lifecycles" / "payments_fraud" / "defs.yaml"
 LIFECYCLE = read_declaration(SHIPPED)
 NAME = LIFECYCLE.name

@@ -11,7 +11,7 @@ from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.definitions import embedded_resources
 from mdlc_assets_tests.conftest import DemoRun
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
+pytestmark = pytest.mark.slow
 
 
 def test_it_ends_well_and_tells_the_story(demo: DemoRun) -> None:

@@ -21,7 +21,6 @@ from mdlc_assets_tests.conftest import PAYMENTS
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("handbook"),
     pytest.mark.skipif(not PAYMENTS.exists(), reason="the shared payments are not beside this checkout"),
 ]
 _TODAYS_DEFAULTS = "XGBoost, today's defaults"
