@@ -42,6 +42,11 @@ class Labels(Declared):
     delay: Duration
     positive: str = Field(description="What a label of 1 means, in words.")
 
+    @property
+    def delay_days(self) -> int:
+        """The delay in days, a part of a day counting whole."""
+        return -(-self.delay // timedelta(days=1))
+
 
 class Source(Declared):
     """A place rows come from whose columns have other names than ours."""

@@ -120,6 +120,10 @@ class Features(Declared):
         """How far back the widest window reaches, delay included."""
         return max((c.window + c.delay for c in self.window_columns()), default=timedelta(0))
 
+    def look_back_days(self) -> int:
+        """The same in days, a part of a day counting whole."""
+        return -(-self.look_back() // timedelta(days=1))
+
 
 def parse_aggregation(call: str) -> tuple[Aggregation, str | None]:
     """`"mean(amount)"` as `("mean", "amount")`.

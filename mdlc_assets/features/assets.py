@@ -1,6 +1,5 @@
 """`features`: the declared features of each event, point in time."""
 
-import math
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -23,7 +22,7 @@ from mdlc_assets.resources.online_store import OnlineStore
 def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
     """Stage 3 of a lifecycle."""
     name, dataset = lifecycle.name, lifecycle.dataset
-    reach = math.ceil(lifecycle.features.look_back() / timedelta(days=1))
+    reach = lifecycle.features.look_back_days()
     delay = lifecycle.labels.delay // timedelta(days=1)
     key = asset_key(lifecycle, "features")
 
@@ -127,18 +126,17 @@ def _state_asset(lifecycle: LifecycleDeclaration, reach: int) -> dg.AssetsDefini
             made = source.make_states(days)
         except DayAbsentError as error:
             raise dg.Failure(description=str(error), allow_retries=False) from None
-        present, changed = set(table.days()), False
+        # On the last day alone depends whether the state of later days still follows.
+        present, last = table.days(), max(made)
+        before = table.digest([last]) if last in present else ""
         for day, frame in made.items():
-            before = table.digest([day]) if day in present else ""
             written = table.write_day(day, frame)
-            # Of the last day alone depends whether the state of later days still follows.
-            changed = table.digest([day]) != before
             if day in days:
                 context.add_asset_metadata(
                     {"dagster/partition_row_count": written.rows, "declaration": fingerprint(lifecycle)},
                     partition_key=day.isoformat(),
                 )
-        later = [day for day in present if day > max(made)] if changed else []
+        later = [day for day in present if day > last] if table.digest([last]) != before else []
         for day in later:
             table.delete_day(day)
         return dg.MaterializeResult(

@@ -24,7 +24,6 @@ from mdlc_assets.features.state import (
 )
 from mdlc_assets.features.table import label_days_needed
 from mdlc_assets.resources.lake import DayAbsentError, Lake
-from mdlc_assets.sourcing.cells import TYPES
 
 _READERS = 8
 _DAY = timedelta(days=1)
@@ -87,7 +86,7 @@ class Days:
 
     def reach_of(self, last: date) -> pl.DataFrame:
         """All events with labels that windows at the end of `last` or on the day after reach, in order of time."""
-        first = max(self.first, last - -(-self.lifecycle.features.look_back() // _DAY) * _DAY)
+        first = max(self.first, last - timedelta(days=self.lifecycle.features.look_back_days()))
         days = [first + timedelta(days=i) for i in range((last - first).days + 1)]
         self.load(days, [])
         dataset = self.lifecycle.dataset
@@ -103,8 +102,7 @@ class Days:
         absent = [state for state in needed if not self.states.has(state)]
         if absent and max(absent) >= self.first:
             return False
-        empty = pl.DataFrame(schema={n: TYPES[c.type] for n, c in self.lifecycle.dataset.columns.items()})
-        if not can_be_incremental(self.lifecycle, empty.with_columns(pl.lit(0).alias(self.lifecycle.labels.column))):
+        if not can_be_incremental(self.lifecycle):
             return False
         try:
             self.load(self.edges(day), needed)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration, Problem
+from mdlc_assets.features.state import empty_events
 from mdlc_assets.quality.declared import expression_problems
-from mdlc_assets.sourcing.cells import TYPES
 
 _ARITHMETIC = {"sum", "mean", "std", "share", "min", "max", "first", "last"}
 
@@ -14,9 +14,7 @@ _ARITHMETIC = {"sum", "mean", "std", "share", "min", "max", "first", "last"}
 def features_problems(lifecycle: LifecycleDeclaration) -> list[Problem]:
     """Expressions that do not parse or name unknown columns; text where numbers are needed."""
     columns = list(lifecycle.dataset.columns)
-    types = {name: TYPES[column.type] for name, column in lifecycle.dataset.columns.items()}
-    types[lifecycle.labels.column] = pl.Int8()
-    empty = pl.DataFrame(schema=types)
+    empty = empty_events(lifecycle)
     found = []
     for name, expression in lifecycle.features.rows.items():
         field = f"features.rows.{name}"
@@ -33,7 +31,7 @@ def features_problems(lifecycle: LifecycleDeclaration) -> list[Problem]:
             if column.value is None:
                 continue
             field = f"features.windows.{i}.aggregate.{name}"
-            problems = expression_problems(field, column.value, list(types))
+            problems = expression_problems(field, column.value, empty.columns)
             kind = None if problems else empty.select(pl.sql_expr(column.value).alias("v")).schema["v"]
             if kind is not None and column.aggregation in _ARITHMETIC and not (kind.is_numeric() or kind == pl.Boolean):
                 problems = [

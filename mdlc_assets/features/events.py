@@ -16,13 +16,13 @@ from mdlc_assets.features.state import (
     Family,
     can_be_incremental,
     decimals_of,
+    empty_events,
     entity_expression,
     families,
     family_numbers,
     kept_events,
 )
 from mdlc_assets.features.windows import from_sums, values_of
-from mdlc_assets.sourcing.cells import TYPES
 
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1)
@@ -78,17 +78,14 @@ class EventFeatures:
 
     def __init__(self, lifecycle: LifecycleDeclaration) -> None:
         self.lifecycle = lifecycle
-        schema = {name: TYPES[column.type] for name, column in lifecycle.dataset.columns.items()}
-        empty = pl.DataFrame(schema={**schema, lifecycle.labels.column: pl.Int8()})
-        if not can_be_incremental(lifecycle, empty):
+        if not can_be_incremental(lifecycle):
             raise ValueError("min, max, first, last, distinct_count and sums of floats need all events of a window")
         self.families = families(lifecycle)
+        empty = empty_events(lifecycle)
         self._steps = [list(self._plan(family, empty)) for family in self.families]
 
     def _plan(self, family: Family, empty: pl.DataFrame) -> Iterator[_Step]:
-        for column in self.lifecycle.features.window_columns():
-            if (column.entity, column.where, column.delay) != (family.entity, family.where, family.delay):
-                continue
+        for column in family.columns:
             total = square = None
             scale = 1
             if column.value:

@@ -48,9 +48,7 @@ def incremental_table(
     for number, family in enumerate(families(lifecycle)):
         asked = _Asked(lifecycle, number, family, day, today)
         up_to: dict[timedelta, Sums] = {}
-        for column in lifecycle.features.window_columns():
-            if (column.entity, column.where, column.delay) != (family.entity, family.where, family.delay):
-                continue
+        for column in family.columns:
             for offset in (column.delay, column.delay + column.window):
                 if offset not in up_to:
                     up_to[offset] = asked.sums_up_to(offset, events_of, state_of)

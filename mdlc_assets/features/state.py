@@ -17,7 +17,9 @@ from datetime import date, timedelta
 import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.declaration.features import WindowColumn
 from mdlc_assets.features.windows import SUBTRACTABLE, values_of
+from mdlc_assets.sourcing.cells import TYPES
 
 _DAY = timedelta(days=1)
 _PARTS = ("dataset", "labels", "features")
@@ -34,6 +36,7 @@ class Family:
     entity: str
     where: str | None
     delay: timedelta
+    columns: tuple[WindowColumn, ...]
     values: tuple[str, ...]
     squared: tuple[str, ...]
 
@@ -47,19 +50,25 @@ def families(lifecycle: LifecycleDeclaration) -> list[Family]:
     columns = lifecycle.features.window_columns()
     found = []
     for entity, where, delay in dict.fromkeys((c.entity, c.where, c.delay) for c in columns):
-        own = [c for c in columns if (c.entity, c.where, c.delay) == (entity, where, delay)]
+        own = tuple(c for c in columns if (c.entity, c.where, c.delay) == (entity, where, delay))
         values = tuple(dict.fromkeys(c.value for c in own if c.value))
         squared = tuple(dict.fromkeys(c.value for c in own if c.value and c.aggregation == "std"))
-        found.append(Family(entity, where, delay, values, squared))
+        found.append(Family(entity, where, delay, own, values, squared))
     return found
 
 
-def can_be_incremental(lifecycle: LifecycleDeclaration, events: pl.DataFrame) -> bool:
-    """Whether every windowed column follows from running sums of whole numbers. `events` may be empty."""
+def empty_events(lifecycle: LifecycleDeclaration) -> pl.DataFrame:
+    """No events, but all their columns with their types, the label too."""
+    types = {name: TYPES[column.type] for name, column in lifecycle.dataset.columns.items()}
+    return pl.DataFrame(schema={**types, lifecycle.labels.column: pl.Int8()})
+
+
+def can_be_incremental(lifecycle: LifecycleDeclaration) -> bool:
+    """Whether every windowed column follows from running sums of whole numbers."""
     columns = lifecycle.features.window_columns()
     if any(column.aggregation not in SUBTRACTABLE for column in columns):
         return False
-    wanted = {column.value for column in columns if column.value}
+    wanted, events = {column.value for column in columns if column.value}, empty_events(lifecycle)
     return all(values_of(events, value, decimals_of(lifecycle)).whole for value in wanted)
 
 
@@ -170,10 +179,9 @@ def state_days_needed(lifecycle: LifecycleDeclaration, day: date) -> list[date]:
     """The days whose state the features of `day` follow from."""
     found: set[date] = set()
     for family in families(lifecycle):
-        for column in lifecycle.features.window_columns():
-            if (column.entity, column.where, column.delay) == (family.entity, family.where, family.delay):
-                edges = [*edge_days(day, column.delay), *edge_days(day, column.delay + column.window)]
-                found |= {state_day(family, edge - _DAY) for edge in edges}
+        for column in family.columns:
+            edges = [*edge_days(day, column.delay), *edge_days(day, column.delay + column.window)]
+            found |= {state_day(family, edge - _DAY) for edge in edges}
     return sorted(found)
 
 

@@ -22,7 +22,7 @@ def entity_columns(lifecycle: LifecycleDeclaration) -> list[str]:
 
 def days_needed(lifecycle: LifecycleDeclaration, first: date, last: date) -> list[date]:
     """The days whose events the features of `first` to `last` depend on."""
-    reach = -(-lifecycle.features.look_back() // _DAY)
+    reach = lifecycle.features.look_back_days()
     return lifecycle.days(first - timedelta(days=reach), last)
 
 

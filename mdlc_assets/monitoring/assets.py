@@ -23,7 +23,7 @@ _RECENT_DAYS = 3
 def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
     """Stage 7 of a lifecycle."""
     name, monitors = lifecycle.name, lifecycle.monitoring
-    delay = -(-lifecycle.labels.delay // timedelta(days=1))
+    delay = lifecycle.labels.delay_days
     features = lifecycle.features.names()
 
     @dg.asset(
@@ -77,7 +77,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         description="How right the model was on the day, made when its labels have come: metrics of the day and of "
         "the last days together, calibration, beside what the gate promised.",
     )
-    def closed_loop_report(context: dg.AssetExecutionContext, lake: Lake, alerts: Alerts) -> None:
+    def closed_loop_report(context: dg.AssetExecutionContext, lake: Lake) -> None:
         record = Record(lifecycle, lake)
         for day in days_in_run(context):
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -227,8 +227,3 @@ def _distinct(files: Iterable[str], read: ReadBytes) -> _Whole:
 
 def _type(lifecycle: LifecycleDeclaration, column: str) -> pl.DataType:
     return TYPES[lifecycle.dataset.columns[column].type]
-
-
-def row_counts(days: Mapping[date, LandedDay]) -> dict[date, int]:
-    """Rows of each day."""
-    return {day: landed.frame.height for day, landed in days.items()}

@@ -1,7 +1,6 @@
 """`training_set`, `candidate_model`, `evaluation` as of a day, and `champion`."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 import dagster as dg
 import polars as pl
@@ -40,7 +39,7 @@ class ChampionConfig(dg.Config):
 def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
     """Stages 4 and 5 of a lifecycle."""
     name = lifecycle.name
-    delay = -(-lifecycle.labels.delay // timedelta(days=1))
+    delay = lifecycle.labels.delay_days
     span = lifecycle.model.windows.span_days
     look_back = days_before(delay + span - 1, delay)
 

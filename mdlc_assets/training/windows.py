@@ -47,7 +47,7 @@ def protocol(lifecycle: LifecycleDeclaration, as_of: date) -> Protocol:
     Raises `TooEarlyError` naming the first possible day.
     """
     windows = lifecycle.model.windows
-    delay = timedelta(days=-(-lifecycle.labels.delay // timedelta(days=1)))
+    delay = timedelta(days=lifecycle.labels.delay_days)
     last = as_of - delay
     first = last - timedelta(days=windows.span_days - 1)
     if first < lifecycle.dataset.start:

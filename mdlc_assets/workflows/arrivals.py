@@ -40,7 +40,7 @@ def work_for(
     in the lake: `labelled_days`, or asked for now. Labels are due the delay after their day, and the
     newest day of events is today: those that lie beside younger events are left alone.
     """
-    delay = timedelta(days=-(-lifecycle.labels.delay // timedelta(days=1)))
+    delay = timedelta(days=lifecycle.labels.delay_days)
     inside = set(lifecycle.days(lifecycle.dataset.start, max(landed.transactions, default=date.min)))
     newest = max(landed.transactions, default=date.min)
     label_days = [
@@ -63,7 +63,7 @@ def work_for(
 
 def _reached(lifecycle: LifecycleDeclaration, event_days: Collection[date], done: Arrivals) -> tuple[date, date] | None:
     """The first and the last day done already whose windows reach back to one of the days."""
-    reach = -(-lifecycle.features.look_back() // timedelta(days=1))
+    reach = lifecycle.features.look_back_days()
     later = {
         after
         for day in event_days
