@@ -1,7 +1,7 @@
 """`features`: the declared features of each event, point in time."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 
 import dagster as dg
 import numpy as np
@@ -123,25 +123,25 @@ def _state_asset(lifecycle: LifecycleDeclaration, reach: int) -> dg.AssetsDefini
         table = source.states
         days = days_in_run(context)
         try:
-            made = source.make_states(days)
+            later: list[date] = []
+            for day, frame in source.make_states(days):
+                if day == days[-1] and not (table.has(day) and table.read_day(day).equals(frame)):
+                    # On the last day alone depends whether the state of later days still follows. They go first, so
+                    # that a run killed here leaves none that does not.
+                    later = [present for present in table.days() if present > day]
+                    for gone in later:
+                        table.delete_day(gone)
+                written = table.write_day(day, frame)
+                if day in days:
+                    context.add_asset_metadata(
+                        {"dagster/partition_row_count": written.rows, "declaration": fingerprint(lifecycle)},
+                        partition_key=day.isoformat(),
+                    )
         except DayAbsentError as error:
             raise dg.Failure(description=str(error), allow_retries=False) from None
-        # On the last day alone depends whether the state of later days still follows.
-        present, last = table.days(), max(made)
-        before = table.digest([last]) if last in present else ""
-        for day, frame in made.items():
-            written = table.write_day(day, frame)
-            if day in days:
-                context.add_asset_metadata(
-                    {"dagster/partition_row_count": written.rows, "declaration": fingerprint(lifecycle)},
-                    partition_key=day.isoformat(),
-                )
-        later = [day for day in present if day > last] if table.digest([last]) != before else []
-        for day in later:
-            table.delete_day(day)
         return dg.MaterializeResult(
             metadata={
-                "dagster/column_schema": frame_schema(made[days[-1]]),
+                "dagster/column_schema": frame_schema(table.read_day(days[-1])),
                 "dagster/table_name": f"{lifecycle.name}.feature_state",
                 "later days that no longer followed": len(later),
             }
@@ -162,12 +162,12 @@ def _online_asset(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
         try:
             engine = EventFeatures(lifecycle)
             last = source.validated.days()[-1:] or [source.first]
-            events = source.reach_of(last[0])
-        except (DayAbsentError, ValueError) as error:
+            engine.fill(source.reach_of(last[0]))
+        except DayAbsentError as error:
             raise dg.Failure(description=str(error), allow_retries=False) from None
         rows = (
-            (number, str(entity), state.times, state.totals)
-            for number, states in enumerate(engine.states_of(events))
+            (number, str(entity), state.times[: state.size], state.values[: state.size], state.kinds)
+            for number, states in enumerate(engine.states)
             for entity, state in states.items()
         )
         count = online_store.fill(lifecycle.name, last[0].isoformat(), fingerprint(lifecycle), rows)

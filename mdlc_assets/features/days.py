@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, timedelta
 from functools import cached_property
 
 import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.features.state import (
-    StateMismatchError,
-    advance,
-    can_be_incremental,
-    check_state,
-    edge_days,
-    empty_state,
-    event_day,
-    families,
-    fingerprint,
-    state_days_needed,
-)
-from mdlc_assets.features.table import label_days_needed
+from mdlc_assets.features.families import event_days_needed, families, state_days_needed
+from mdlc_assets.features.state import FamilyState, StateMismatchError, advance, check_fingerprint, empty_state
+from mdlc_assets.features.state_files import read_state, state_table
+from mdlc_assets.features.table import in_order, label_days_needed, labelled
 from mdlc_assets.resources.lake import DayAbsentError, Lake
 
 _READERS = 8
@@ -38,7 +29,7 @@ class Days:
         self.labels = lake.table(lifecycle.name, "labels")
         self.states = lake.table(lifecycle.name, "feature_state")
         self._events: dict[date, pl.DataFrame | None] = {}
-        self._states: dict[date, pl.DataFrame] = {}
+        self._states: dict[date, list[FamilyState]] = {}
 
     @cached_property
     def first(self) -> date:
@@ -60,26 +51,27 @@ class Days:
 
     def _read_events(self, day: date) -> pl.DataFrame:
         dataset, label = self.lifecycle.dataset, self.lifecycle.labels.column
-        events = self.validated.read_day(day)
-        if not self.labels.has(day):
-            return events.with_columns(pl.lit(None, pl.Int8).alias(label))
-        labels = self.labels.read_day(day, [dataset.id, label])
-        return events.join(labels, on=dataset.id, how="left", maintain_order="left")
+        events = in_order(self.lifecycle, self.validated.read_day(day))
+        known = self.labels.read_day(day, [dataset.id, label]) if self.labels.has(day) else None
+        return labelled(self.lifecycle, events, known)
 
-    def state(self, day: date) -> pl.DataFrame | None:
+    def state(self, day: date) -> list[FamilyState] | None:
         """The state of a day; None before the data begin. Raises `DayAbsentError` and `StateMismatchError`."""
         if day not in self._states:
             if not self.states.has(day) and day < self.first:
                 return None
-            state = self.states.read_day(day)
-            check_state(self.lifecycle, state, day)
-            self._states[day] = state
+            self._states[day] = self._read_state(day)
         return self._states[day]
+
+    def _read_state(self, day: date) -> list[FamilyState]:
+        table = self.states.read_day(day)
+        check_fingerprint(self.lifecycle, table["declaration"][0] if table.height else None, day)
+        return read_state(self.lifecycle, table)
 
     def load(self, events: Iterable[date], states: Iterable[date]) -> None:
         """Read days together, which is quicker than one after the other."""
         with ThreadPoolExecutor(_READERS) as pool:
-            reads = [pool.submit(self.events, day) for day in dict.fromkeys(events)]
+            reads: list[Future[object]] = [pool.submit(self.events, day) for day in dict.fromkeys(events)]
             reads += [pool.submit(self.state, day) for day in dict.fromkeys(states)]
             for read in reads:
                 read.result()
@@ -96,59 +88,58 @@ class Days:
     def can_be_incremental(self, day: date) -> bool:
         """Whether the state that a day's features need is all there, and made from this very declaration.
 
-        Reads what the incremental engine then uses. Raises `DayAbsentError` for a gap among the edge days.
+        Reads what the incremental engine then uses. Raises `DayAbsentError` for a gap among the days.
         """
         needed = state_days_needed(self.lifecycle, day)
         absent = [state for state in needed if not self.states.has(state)]
         if absent and max(absent) >= self.first:
             return False
-        if not can_be_incremental(self.lifecycle):
-            return False
         try:
-            self.load(self.edges(day), needed)
+            self.load(event_days_needed(self.lifecycle, day), needed)
         except StateMismatchError:
             return False
         return True
 
-    def edges(self, day: date) -> list[date]:
-        """The days whose events the incremental engine reads for a day."""
-        columns = self.lifecycle.features.window_columns()
-        offsets = {offset for column in columns for offset in (column.delay, column.delay + column.window)}
-        return sorted({day, *(edge for offset in offsets for edge in edge_days(day, offset))})
-
-    def make_states(self, days: Iterable[date]) -> dict[date, pl.DataFrame]:
-        """The states of the days, and of those between them and the nearest earlier day that has one.
-
-        Made anew from the days' events; where no earlier state is of this declaration, from the beginning.
+    def make_states(self, days: Iterable[date]) -> Iterator[tuple[date, pl.DataFrame]]:
+        """The states of the days as tables, in order, and of those between them and the nearest earlier day that
+        has one. Made anew from the days' events; where no earlier state is of this declaration, from the beginning.
         """
         wanted = sorted(days)
         earlier = [day for day in reversed(self.states.days()) if day < wanted[0]]
         made = next((day for day in earlier if self._is_of_this_declaration(day)), None)
         state = None if made is None else self.state(made)
         at = self.first if made is None else made + _DAY
-        found = {day: empty_state(self.lifecycle) for day in wanted if day < self.first}
+        for day in wanted:
+            if day < self.first:
+                yield day, state_table(self.lifecycle, empty_state(self.lifecycle))
         while at <= wanted[-1]:
             self._check_labels(at)
-            state = found[at] = advance(self.lifecycle, state, at, self.events)
+            state = advance(self.lifecycle, state, at, self.events)
+            yield at, state_table(self.lifecycle, state)
             at += _DAY
-        return found
+            needed = min((family.through(at) for family in families(self.lifecycle)), default=at)
+            self._events = {day: events for day, events in self._events.items() if day >= needed}
 
-    def check_edge_labels(self, day: date) -> None:
-        """Raises `DayAbsentError` where labels that the features of a day sum are not there."""
-        wanted = set(label_days_needed(self.lifecycle, day, day))
-        absent = [edge for edge in self.edges(day) if edge in wanted and not self.labels.has(edge)]
-        if absent and (late := [edge for edge in absent if edge >= self.first]):
-            raise DayAbsentError(self.labels.folder, late)
+    def check_labels(self, days: Iterable[date], first: date, last: date) -> None:
+        """Raises `DayAbsentError` where some of `days` lack labels that the features of `first` to `last` sum."""
+        wanted = set(label_days_needed(self.lifecycle, first, last))
+        absent = [day for day in days if day in wanted and day >= self.first and not self.labels.has(day)]
+        if absent:
+            raise DayAbsentError(self.labels.folder, sorted(absent))
 
     def _check_labels(self, day: date) -> None:
         """Raises `DayAbsentError` where the state of a day would miss labels that it sums."""
         label = self.lifecycle.labels.column
         for family in families(self.lifecycle):
-            summed = event_day(family, day)
-            uses = any(label in pl.sql_expr(value).meta.root_names() for value in family.values)
+            summed = family.through(day)
+            uses = any(label in pl.sql_expr(value).meta.root_names() for value in (*family.values, *family.kinds))
             if uses and summed >= self.first and not self.labels.has(summed):
                 raise DayAbsentError(self.labels.folder, [summed])
 
     def _is_of_this_declaration(self, day: date) -> bool:
         made = self.states.read_day(day, ["declaration"])["declaration"].head(1)
-        return made.is_empty() or made[0] == fingerprint(self.lifecycle)
+        try:
+            check_fingerprint(self.lifecycle, made[0] if len(made) else None, day)
+        except StateMismatchError:
+            return False
+        return True

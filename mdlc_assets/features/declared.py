@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration, Problem
-from mdlc_assets.features.state import empty_events
+from mdlc_assets.features.families import empty_events
 from mdlc_assets.quality.declared import expression_problems
 
 _ARITHMETIC = {"sum", "mean", "std", "share", "min", "max", "first", "last"}

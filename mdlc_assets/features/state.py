@@ -1,198 +1,201 @@
-"""Intermediate state: for each entity the running count and sums of all its events, day by day.
+"""Intermediate state: what the events of all days so far leave behind for the windows of later days.
 
-A window is the difference of two running sums, so with the state of some days and the events of the days at
-the windows' edges a day's features follow, whatever the windows' length (see incremental.py).
+A window of count, sum, mean or deviation is the difference of two running sums. The state of a day holds for each
+entity the sums of all its events, and beside them the day's own events, so that the sums up to any instant of that
+day follow from this one file. Other aggregations keep the few events that can still be an answer (`Kept`). So a
+day's features follow from the new day and the states at the windows' edges, whatever the windows' length.
 
 The state of day P holds a family with delay d through the events of day P - floor(d): those whose late values
-are known by the end of P. Only whole numbers are kept, so differences are exact. `declaration` is the
-fingerprint of what the state was made from; state of another declaration is never read.
+are known by the end of P. `declaration` is the fingerprint of what the state was made from; state of another
+declaration is never read. Made again from the same events it has the same bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
+import numpy as np
 import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.declaration.features import WindowColumn
-from mdlc_assets.features.windows import SUBTRACTABLE, values_of
-from mdlc_assets.sourcing.cells import TYPES
+from mdlc_assets.features.families import Family, Kept, decimals_of, families, once_for_each
+from mdlc_assets.features.values import one_zero, values_of
 
-_DAY = timedelta(days=1)
+_DAY, _MICROSECOND = timedelta(days=1), timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1)
 _PARTS = ("dataset", "labels", "features")
+_VERSION = "2"
 
 
 class StateMismatchError(ValueError):
     """State that was made from another declaration."""
 
 
-@dataclass(frozen=True)
-class Family:
-    """Columns that share entity, filter and delay, and the values that are summed for them."""
-
-    entity: str
-    where: str | None
-    delay: timedelta
-    columns: tuple[WindowColumn, ...]
-    values: tuple[str, ...]
-    squared: tuple[str, ...]
-
-    def sums(self) -> list[str]:
-        """Names of the state's sums of this family, in order."""
-        return [f"sum_{i}" for i in range(len(self.values))] + [f"square_{i}" for i in range(len(self.squared))]
+def microseconds(day: date) -> int:
+    """The first instant of a day (UTC), in microseconds since 1970."""
+    return (datetime(day.year, day.month, day.day) - _EPOCH) // _MICROSECOND
 
 
-def families(lifecycle: LifecycleDeclaration) -> list[Family]:
-    """The families in the order of the declaration."""
-    columns = lifecycle.features.window_columns()
-    found = []
-    for entity, where, delay in dict.fromkeys((c.entity, c.where, c.delay) for c in columns):
-        own = tuple(c for c in columns if (c.entity, c.where, c.delay) == (entity, where, delay))
-        values = tuple(dict.fromkeys(c.value for c in own if c.value))
-        squared = tuple(dict.fromkeys(c.value for c in own if c.value and c.aggregation == "std"))
-        found.append(Family(entity, where, delay, own, values, squared))
-    return found
-
-
-def empty_events(lifecycle: LifecycleDeclaration) -> pl.DataFrame:
-    """No events, but all their columns with their types, the label too."""
-    types = {name: TYPES[column.type] for name, column in lifecycle.dataset.columns.items()}
-    return pl.DataFrame(schema={**types, lifecycle.labels.column: pl.Int8()})
-
-
-def can_be_incremental(lifecycle: LifecycleDeclaration) -> bool:
-    """Whether every windowed column follows from running sums of whole numbers."""
-    columns = lifecycle.features.window_columns()
-    if any(column.aggregation not in SUBTRACTABLE for column in columns):
-        return False
-    wanted, events = {column.value for column in columns if column.value}, empty_events(lifecycle)
-    return all(values_of(events, value, decimals_of(lifecycle)).whole for value in wanted)
-
-
-def decimals_of(lifecycle: LifecycleDeclaration) -> dict[str, int]:
-    """Columns with their declared number of decimals."""
-    columns = lifecycle.dataset.columns.items()
-    return {name: column.decimals for name, column in columns if column.decimals is not None}
-
-
+@once_for_each
 def fingerprint(lifecycle: LifecycleDeclaration) -> str:
-    """Of the parts of a declaration that state is made from."""
-    return lifecycle.fingerprint(*_PARTS)
+    """Of the parts of a declaration that state is made from, and of the state's own form."""
+    return f"{lifecycle.fingerprint(*_PARTS)}-{_VERSION}"
 
 
-def event_day(family: Family, day: date) -> date:
-    """The day through whose events the family stands in the state of `day`."""
-    return day - timedelta(days=family.delay // _DAY)
+def check_fingerprint(lifecycle: LifecycleDeclaration, made: str | None, day: date) -> None:
+    """Raises `StateMismatchError` for state that another declaration made."""
+    if made is not None and made != fingerprint(lifecycle):
+        raise StateMismatchError(
+            f"feature_state of {day} was made from declaration {made}, and the present one is "
+            f"{fingerprint(lifecycle)}. Mend: `mdlc features rebuild {lifecycle.name}`, or materialise feature_state "
+            f"again from {lifecycle.dataset.start} on; until then features are computed from all events."
+        )
 
 
-def state_day(family: Family, day: date) -> date:
-    """The day whose state holds the family through the events of `day`: the inverse of `event_day`."""
-    return day + timedelta(days=family.delay // _DAY)
+@dataclass(frozen=True)
+class FamilyState:
+    """What a day leaves for one family. `entities` are sorted, and `sums` has a column for each (see kernel.py).
+
+    `events` are the day's own: `entity`, `time` (int64 microseconds), `value_<i>`, `kind_<i>`, by entity and time;
+    `kept` has the same columns.
+    """
+
+    entities: pl.Series
+    sums: np.ndarray
+    events: pl.DataFrame
+    kept: dict[Kept, pl.DataFrame]
+
+
+def family_events(lifecycle: LifecycleDeclaration, family: Family, events: pl.DataFrame) -> pl.DataFrame:
+    """A family's view of the events it counts, as `FamilyState.events`, but in the order they come in."""
+    kept = events.filter(pl.sql_expr(family.where).fill_null(False)) if family.where else events
+    table = family_columns(lifecycle, family, kept)
+    return table.filter(pl.col("entity").is_not_null()) if table["entity"].null_count() else table
+
+
+def family_columns(lifecycle: LifecycleDeclaration, family: Family, events: pl.DataFrame) -> pl.DataFrame:
+    """Entity, time, values and kinds of all the events."""
+    decimals = decimals_of(lifecycle)
+    time = events[lifecycle.dataset.time].cast(pl.Int64).alias("time")
+    values = [values_of(events, value, decimals).numbers for value in family.values]
+    return pl.DataFrame(
+        [
+            family_entities(lifecycle, family, events).alias("entity"),
+            time,
+            *(pl.Series(f"value_{i}", numbers) for i, numbers in enumerate(values)),
+            *(_kind(events, kind).alias(f"kind_{i}") for i, kind in enumerate(family.kinds)),
+        ]
+    )
+
+
+def family_entities(lifecycle: LifecycleDeclaration, family: Family, events: pl.DataFrame) -> pl.Series:
+    """The entity of each event, as the state keeps it."""
+    return events[family.entity].cast(_entity_type(lifecycle))
+
+
+def _kind(events: pl.DataFrame, value: str) -> pl.Series:
+    """What is counted apart, as text, which every type can be kept as."""
+    return one_zero(events.select(pl.sql_expr(value).alias("v"))["v"]).cast(pl.String)
 
 
 def advance(
     lifecycle: LifecycleDeclaration,
-    before: pl.DataFrame | None,
+    before: Sequence[FamilyState] | None,
     day: date,
     events_of: Callable[[date], pl.DataFrame | None],
-) -> pl.DataFrame:
+) -> list[FamilyState]:
     """The state of `day` from that of the day before (None: there is none, the data begin).
 
-    `events_of` gives a day's events with their labels, None for days without any.
+    `events_of` gives a day's events with their labels, in order of time and id; None for days without any.
     """
-    parts = [] if before is None else [before]
-    for number, family in enumerate(families(lifecycle)):
-        events = events_of(event_day(family, day))
-        if events is not None and events.height:
-            parts.append(_totals(lifecycle, number, family, events))
-    if not parts:
-        return empty_state(lifecycle)
-    sums = _sum_columns(lifecycle)
-    return (
-        pl.concat(parts, how="diagonal")
-        .group_by("family", "entity")
-        .agg(pl.col("count", *sums).fill_null(0).sum())
-        .sort("family", "entity")
-        .with_columns(pl.lit(fingerprint(lifecycle)).alias("declaration"))
+    states = before or empty_state(lifecycle)
+    found = []
+    for family, state in zip(families(lifecycle), states, strict=True):
+        raw = events_of(family.through(day))
+        if raw is None or not raw.height:
+            found.append(FamilyState(state.entities, state.sums, state.events.clear(), state.kept))
+            continue
+        events = family_events(lifecycle, family, raw).sort("entity", maintain_order=True)
+        entities, sums = _add(family, state, events)
+        until = microseconds(family.through(day) + _DAY)
+        kept = {kind: _keep(family, kind, table, events, until) for kind, table in state.kept.items()}
+        found.append(FamilyState(entities, sums, events, kept))
+    return found
+
+
+def value_matrix(events: pl.DataFrame, count: int) -> np.ndarray:
+    """The values of a family's events, a row each."""
+    return np.array([events[f"value_{i}"].to_numpy() for i in range(count)], np.float64).reshape(count, events.height)
+
+
+def _add(family: Family, state: FamilyState, events: pl.DataFrame) -> tuple[pl.Series, np.ndarray]:
+    """Entities and sums with the events (sorted by entity) added."""
+    from mdlc_assets.features import kernel
+
+    rows = rows_of(family)
+    sums = kernel.running_sums(value_matrix(events, len(family.values)), rows)
+    new = events["entity"].unique(maintain_order=True)
+    starts = events["entity"].search_sorted(new).to_numpy().astype(np.int64)
+    entities = pl.concat([state.entities, new]).unique().sort()
+    places, lows, highs = np.full(len(entities), -1), np.zeros(len(entities), int), np.zeros(len(entities), int)
+    places[entities.search_sorted(state.entities).to_numpy()] = np.arange(len(state.entities))
+    at = entities.search_sorted(new).to_numpy()
+    lows[at], highs[at] = starts, np.append(starts[1:], events.height)
+    return entities, kernel.add_between(state.sums, places, sums, lows, highs, rows)
+
+
+def _keep(family: Family, kind: Kept, table: pl.DataFrame, events: pl.DataFrame, until: int) -> pl.DataFrame:
+    """Of the events kept so far and the new ones those that can answer a later window; `until` is the end of the
+    new ones' day."""
+    column = (
+        f"kind_{family.kinds.index(kind.value)}"
+        if kind.aggregation == "distinct_count"
+        else (f"value_{family.values.index(kind.value)}")
     )
+    widest = max(c.window for c in family.columns if (c.aggregation, c.value) == (kind.aggregation, kind.value))
+    there = pl.col(column).is_not_null() if column.startswith("kind") else pl.col(column).is_not_nan()
+    both = pl.concat([table, events]).filter(there & (pl.col("time") > until - widest // _MICROSECOND))
+    both = both.sort("entity", "time", maintain_order=True)
+    value = pl.col(column)
+    match kind.aggregation:
+        case "distinct_count":
+            return both.unique(["entity", column], keep="last", maintain_order=True)
+        case "last":
+            return both.unique("entity", keep="last", maintain_order=True)
+        case "first":
+            of_day = (pl.col("time") // (_DAY // _MICROSECOND)).alias("_day")
+            return both.with_columns(of_day).unique(["entity", "_day"], keep="first", maintain_order=True).drop("_day")
+        case "max":
+            later = value.cum_max(reverse=True).shift(-1).over("entity")
+            return both.filter(later.is_null() | (value > later))
+        case _:
+            later = value.cum_min(reverse=True).shift(-1).over("entity")
+            return both.filter(later.is_null() | (value < later))
 
 
-def check_state(lifecycle: LifecycleDeclaration, state: pl.DataFrame, day: date) -> None:
-    """Raises `StateMismatchError` for state that another declaration made."""
-    made = state["declaration"][0] if state.height else fingerprint(lifecycle)
-    if made != fingerprint(lifecycle):
-        raise StateMismatchError(
-            f"feature_state of {day} was made from declaration {made}, and the present one is "
-            f"{fingerprint(lifecycle)}. Mend: materialise feature_state again from {lifecycle.dataset.start} on; "
-            "until then features are computed from scratch."
-        )
+def rows_of(family: Family) -> int:
+    """How many rows a value has in the family's matrix of sums."""
+    from mdlc_assets.features import kernel
+
+    return kernel.WITH_SQUARES if family.squared else kernel.WITHOUT_SQUARES
 
 
-def empty_state(lifecycle: LifecycleDeclaration) -> pl.DataFrame:
+def empty_state(lifecycle: LifecycleDeclaration) -> list[FamilyState]:
     """State before the first event."""
-    entity = pl.String() if _text_entities(lifecycle) else pl.Int64()
-    schema = {"family": pl.Int16(), "entity": entity, "count": pl.Int64()}
-    sums = {name: pl.Int64() for name in _sum_columns(lifecycle)}
-    return pl.DataFrame(schema={**schema, **sums, "declaration": pl.String()})
-
-
-def entity_expression(lifecycle: LifecycleDeclaration, family: Family) -> pl.Expr:
-    """An event's entity as the state keeps it: text as soon as one family's entities are."""
-    return pl.col(family.entity).cast(pl.String if _text_entities(lifecycle) else pl.Int64).alias("entity")
-
-
-def _text_entities(lifecycle: LifecycleDeclaration) -> bool:
-    return any(lifecycle.dataset.columns[family.entity].type != "integer" for family in families(lifecycle))
-
-
-def _sum_columns(lifecycle: LifecycleDeclaration) -> list[str]:
-    return list(dict.fromkeys(name for family in families(lifecycle) for name in family.sums()))
-
-
-def family_numbers(lifecycle: LifecycleDeclaration, family: Family, events: pl.DataFrame) -> dict[str, pl.Series]:
-    """The whole numbers of each event that a family sums, by the sums' names."""
-    decimals = decimals_of(lifecycle)
-    plain = [values_of(events, value, decimals).numbers for value in family.values]
-    squares = [values_of(events, value, decimals).numbers ** 2 for value in family.squared]
-    return {name: pl.Series(name, numbers) for name, numbers in zip(family.sums(), plain + squares, strict=True)}
-
-
-def kept_events(family: Family, events: pl.DataFrame) -> pl.DataFrame:
-    """The events that the family's filter lets through."""
-    return events.filter(pl.sql_expr(family.where).fill_null(False)) if family.where else events
-
-
-def _totals(lifecycle: LifecycleDeclaration, number: int, family: Family, events: pl.DataFrame) -> pl.DataFrame:
-    kept = kept_events(family, events)
-    return (
-        kept.select(entity_expression(lifecycle, family), *family_numbers(lifecycle, family, kept).values())
-        .group_by("entity")
-        .agg(pl.len().cast(pl.Int64).alias("count"), pl.all().sum())
-        .with_columns(pl.lit(number, pl.Int16).alias("family"))
-    )
-
-
-def state_days_needed(lifecycle: LifecycleDeclaration, day: date) -> list[date]:
-    """The days whose state the features of `day` follow from."""
-    found: set[date] = set()
+    entity, found = _entity_type(lifecycle), []
     for family in families(lifecycle):
-        for column in family.columns:
-            edges = [*edge_days(day, column.delay), *edge_days(day, column.delay + column.window)]
-            found |= {state_day(family, edge - _DAY) for edge in edges}
-    return sorted(found)
+        values = {f"value_{i}": pl.Float64() for i in range(len(family.values))}
+        kinds = {f"kind_{i}": pl.String() for i in range(len(family.kinds))}
+        events = pl.DataFrame(schema={"entity": entity, "time": pl.Int64(), **values, **kinds})
+        kept = dict.fromkeys(family.kept, events)
+        found.append(FamilyState(pl.Series("entity", [], entity), np.empty((len(family.sums()), 0)), events, kept))
+    return found
 
 
-def edge_days(day: date, offset: timedelta) -> Sequence[date]:
-    """The one or two days in which instants of `day` less `offset` lie."""
-    back = -(-offset // _DAY)
-    return (
-        [day - timedelta(days=back)]
-        if offset % _DAY == timedelta(0)
-        else [
-            day - timedelta(days=back),
-            day - timedelta(days=back - 1),
-        ]
-    )
+@once_for_each
+def _entity_type(lifecycle: LifecycleDeclaration) -> pl.DataType:
+    """How entities are kept: as text as soon as one family's are not whole numbers."""
+    types = {lifecycle.dataset.columns[family.entity].type for family in families(lifecycle)}
+    return pl.Int64() if types <= {"integer"} else pl.String()

@@ -8,7 +8,7 @@ import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.base import duration_name
-from mdlc_assets.features.state import decimals_of
+from mdlc_assets.features.families import decimals_of
 from mdlc_assets.features.windows import window_columns
 
 _DAY = timedelta(days=1)
@@ -28,7 +28,7 @@ def days_needed(lifecycle: LifecycleDeclaration, first: date, last: date) -> lis
 
 def label_days_needed(lifecycle: LifecycleDeclaration, first: date, last: date) -> list[date]:
     """The days whose labels the features of `first` to `last` depend on."""
-    late = [column for column in lifecycle.features.window_columns() if _uses_label(lifecycle, column.value)]
+    late = [column for column in lifecycle.features.window_columns() if uses_label(lifecycle, column.value)]
     if not late:
         return []
     nearest = min(column.delay for column in late) // _DAY
@@ -46,20 +46,28 @@ def feature_table(
     """Features of the events from `first` to `last` (UTC days): id, time, entities, then each as Float64.
 
     `events` are validated rows of `days_needed`, `labels` those of `label_days_needed`, or None when no
-    label is needed (or known yet).
+    label is needed (or known yet), or when the events have the label beside them.
     """
-    dataset, label = lifecycle.dataset, lifecycle.labels.column
-    if labels is None:
-        events = events.with_columns(pl.lit(None, pl.Int8).alias(label))
-    else:
-        events = events.join(labels.select(dataset.id, label), on=dataset.id, how="left", maintain_order="left")
+    time = lifecycle.dataset.time
+    if lifecycle.labels.column not in events.columns or labels is not None:
+        events = labelled(lifecycle, events, labels)
+    events = in_order(lifecycle, events)
     begin = datetime(first.year, first.month, first.day, tzinfo=UTC)
     end = datetime(last.year, last.month, last.day, tzinfo=UTC) + _DAY
-    wanted = events[dataset.time].is_between(begin, end, closed="left")
+    wanted = events[time].is_between(begin, end, closed="left")
     columns = lifecycle.features.window_columns()
-    windowed = window_columns(events, wanted, columns, time=dataset.time, decimals=decimals_of(lifecycle))
-    plain = row_table(lifecycle, events.filter(wanted))
-    return in_order(lifecycle, pl.concat([plain, windowed], how="horizontal"))
+    windowed = window_columns(events, wanted, columns, time=time, decimals=decimals_of(lifecycle))
+    return finished_table(lifecycle, events if wanted.all() else events.filter(wanted), windowed)
+
+
+def labelled(lifecycle: LifecycleDeclaration, events: pl.DataFrame, labels: pl.DataFrame | None) -> pl.DataFrame:
+    """Events with the label column, null where no label is there."""
+    identity, label = lifecycle.dataset.id, lifecycle.labels.column
+    if labels is None:
+        return events.with_columns(pl.lit(None, pl.Int8).alias(label))
+    if labels[identity].equals(events[identity]):
+        return events.with_columns(labels[label])
+    return events.join(labels.select(identity, label), on=identity, how="left", maintain_order="left")
 
 
 def in_order(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> pl.DataFrame:
@@ -71,14 +79,20 @@ def in_order(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> pl.DataFram
     return rows.sort(lifecycle.dataset.time, lifecycle.dataset.id)
 
 
-def row_table(lifecycle: LifecycleDeclaration, events: pl.DataFrame) -> pl.DataFrame:
-    """Id, time, entities and the row-level features of events, in their order."""
+def finished_table(lifecycle: LifecycleDeclaration, events: pl.DataFrame, windowed: pl.DataFrame) -> pl.DataFrame:
+    """Id, time, entities and all features of events, in their order; `windowed` holds the windowed ones.
+
+    Row-level expressions may name columns of the event and windowed features, not each other.
+    """
     rows = lifecycle.features.rows.items()
-    # Two steps, since a feature may be called as the column it is made from.
-    made = events.select(pl.sql_expr(text).cast(pl.Float64).alias(f"_feature_{name}") for name, text in rows)
-    made = made.rename({name: name.removeprefix("_feature_") for name in made.columns})
     kept = events.select(lifecycle.dataset.id, lifecycle.dataset.time, *entity_columns(lifecycle))
-    return pl.concat([kept, made], how="horizontal") if made.width else kept
+    if not rows:
+        return pl.concat([kept, windowed], how="horizontal")
+    both = pl.concat([events, windowed], how="horizontal")
+    # Two steps, since a feature may be called as the column it is made from.
+    made = both.select(pl.sql_expr(text).cast(pl.Float64).alias(f"_feature_{name}") for name, text in rows)
+    made = made.rename({name: name.removeprefix("_feature_") for name in made.columns})
+    return pl.concat([kept, made, windowed], how="horizontal")
 
 
 def describe_features(lifecycle: LifecycleDeclaration) -> dict[str, str]:
@@ -98,15 +112,18 @@ def describe_features(lifecycle: LifecycleDeclaration) -> dict[str, str]:
 def sources_of(lifecycle: LifecycleDeclaration, feature: str) -> list[tuple[str, str]]:
     """The (table, column) pairs that a feature is made from."""
     if feature in lifecycle.features.rows:
-        used = pl.sql_expr(lifecycle.features.rows[feature]).meta.root_names()
-    else:
-        column = next(c for c in lifecycle.features.window_columns() if c.name == feature)
-        parts = [part for part in (column.value, column.where) if part]
-        used = [column.entity, lifecycle.dataset.time]
-        used += [name for part in parts for name in pl.sql_expr(part).meta.root_names()]
+        named = dict.fromkeys(pl.sql_expr(lifecycle.features.rows[feature]).meta.root_names())
+        windowed = [column.name for column in lifecycle.features.window_columns()]
+        found = [sources_of(lifecycle, name) if name in windowed else [("validated", name)] for name in named]
+        return list(dict.fromkeys(source for sources in found for source in sources))
+    column = next(c for c in lifecycle.features.window_columns() if c.name == feature)
+    parts = [part for part in (column.value, column.where) if part]
+    used = [column.entity, lifecycle.dataset.time]
+    used += [name for part in parts for name in pl.sql_expr(part).meta.root_names()]
     label = lifecycle.labels.column
     return [("labels" if name == label else "validated", name) for name in dict.fromkeys(used)]
 
 
-def _uses_label(lifecycle: LifecycleDeclaration, value: str | None) -> bool:
+def uses_label(lifecycle: LifecycleDeclaration, value: str | None) -> bool:
+    """Whether an expression names the label."""
     return value is not None and lifecycle.labels.column in pl.sql_expr(value).meta.root_names()

@@ -6,6 +6,7 @@ state or the new, never half of each.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
@@ -16,14 +17,14 @@ import numpy as np
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS filling (lifecycle TEXT PRIMARY KEY, day TEXT, declaration TEXT);
-CREATE TABLE IF NOT EXISTS entity (
-    lifecycle TEXT, family INTEGER, entity TEXT, times BLOB, totals BLOB,
+CREATE TABLE IF NOT EXISTS entity_events (
+    lifecycle TEXT, family INTEGER, entity TEXT, times BLOB, amounts BLOB, kinds TEXT,
     PRIMARY KEY (lifecycle, family, entity)
 ) WITHOUT ROWID;
 """
 
-Row = tuple[int, str, list[int], list[list[int]]]
-"""Family, entity as text, instants (microseconds), and for each sum the running totals."""
+Row = tuple[int, str, np.ndarray, np.ndarray, list[list[str | None]]]
+"""Family, entity as text, instants (int64 microseconds), values (float64, a row for each event), kinds."""
 
 
 class OnlineStore(dg.ConfigurableResource):
@@ -34,13 +35,18 @@ class OnlineStore(dg.ConfigurableResource):
     def fill(self, lifecycle: str, day: str, declaration: str, rows: Iterable[Row]) -> int:
         """Replace the state of a lifecycle's entities by `rows`; gives how many there are."""
         with closing(self._connect()) as connection, connection:
-            connection.execute("DELETE FROM entity WHERE lifecycle = ?", (lifecycle,))
+            connection.execute("DELETE FROM entity_events WHERE lifecycle = ?", (lifecycle,))
             connection.executemany(
-                "INSERT INTO entity VALUES (?, ?, ?, ?, ?)",
-                ((lifecycle, family, entity, _pack(times), _pack(totals)) for family, entity, times, totals in rows),
+                "INSERT INTO entity_events VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    (lifecycle, family, entity, times.tobytes(), values.tobytes(), json.dumps(kinds))
+                    for family, entity, times, values, kinds in rows
+                ),
             )
             connection.execute("INSERT OR REPLACE INTO filling VALUES (?, ?, ?)", (lifecycle, day, declaration))
-            (count,) = connection.execute("SELECT count(*) FROM entity WHERE lifecycle = ?", (lifecycle,)).fetchone()
+            (count,) = connection.execute(
+                "SELECT count(*) FROM entity_events WHERE lifecycle = ?", (lifecycle,)
+            ).fetchone()
             return count
 
     def filled(self, lifecycle: str) -> tuple[str, str] | None:
@@ -50,18 +56,19 @@ class OnlineStore(dg.ConfigurableResource):
                 "SELECT day, declaration FROM filling WHERE lifecycle = ?", (lifecycle,)
             ).fetchone()
 
-    def get(self, lifecycle: str, family: int, entity: str) -> tuple[list[int], list[list[int]]] | None:
-        """Instants and running totals of an entity; None for one that is not known."""
+    def get(
+        self, lifecycle: str, family: int, entity: str
+    ) -> tuple[np.ndarray, np.ndarray, list[list[str | None]]] | None:
+        """Instants, values and kinds of an entity; None for one that is not known."""
         with closing(self._connect()) as connection:
             found = connection.execute(
-                "SELECT times, totals FROM entity WHERE lifecycle = ? AND family = ? AND entity = ?",
+                "SELECT times, amounts, kinds FROM entity_events WHERE lifecycle = ? AND family = ? AND entity = ?",
                 (lifecycle, family, entity),
             ).fetchone()
         if found is None:
             return None
-        times = np.frombuffer(found[0], np.int64).tolist()
-        totals = np.frombuffer(found[1], np.int64).reshape(-1, len(times) + 1).tolist()
-        return times, totals
+        times = np.frombuffer(found[0], np.int64)
+        return times, np.frombuffer(found[1], np.float64).reshape(len(times), -1), json.loads(found[2])
 
     def _connect(self) -> sqlite3.Connection:
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +76,3 @@ class OnlineStore(dg.ConfigurableResource):
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(_SCHEMA)
         return connection
-
-
-def _pack(numbers: list[int] | list[list[int]]) -> bytes:
-    return np.asarray(numbers, np.int64).tobytes()
