@@ -123,8 +123,8 @@ class Days:
     def check_labels(self, days: Iterable[date], first: date, last: date) -> None:
         """Raises `DayAbsentError` where some of `days` lack labels that the features of `first` to `last` sum."""
         wanted = set(label_days_needed(self.lifecycle, first, last))
-        absent = [day for day in days if day in wanted and day >= self.first and not self.labels.has(day)]
-        if absent:
+        absent = [day for day in days if day in wanted and not self.labels.has(day)]
+        if absent := [day for day in absent if day >= self.first] if absent else []:
             raise DayAbsentError(self.labels.folder, sorted(absent))
 
     def _check_labels(self, day: date) -> None:

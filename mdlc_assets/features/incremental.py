@@ -21,7 +21,7 @@ from mdlc_assets.features.state import (
     rows_of,
     value_matrix,
 )
-from mdlc_assets.features.table import finished_table, in_order
+from mdlc_assets.features.table import finished_table
 from mdlc_assets.features.values import Values, codes_of, entity_codes
 from mdlc_assets.features.windows import SUBTRACTABLE, aggregate, kind_of, source_name
 
@@ -36,12 +36,11 @@ def incremental_table(
 ) -> pl.DataFrame:
     """The features of a day, the same to the last bit as those of `table.feature_table`.
 
-    `events_of` gives the validated events of `event_days_needed` with their labels, `states_of` the states of
-    `state_days_needed`; both None before the data begin.
+    `events_of` gives the validated events of `event_days_needed` with their labels, in order of time and id,
+    `states_of` the states of `state_days_needed`; both None before the data begin.
     """
     today = events_of(day)
     assert today is not None, "the day itself has events"
-    today = in_order(lifecycle, today)
     found: dict[str, np.ndarray] = {}
     for family in families(lifecycle):
         found |= _OfFamily(lifecycle, family, day, today, events_of, states_of).columns()
@@ -113,14 +112,20 @@ class _OfFamily:
         order, starts = kernel.stable_order(codes, len(self.known))
         sums = kernel.running_sums(value_matrix(events, len(self.family.values))[:, order], rows_of(self.family))
         times = events["time"].to_numpy()[order]
-        lows = np.full(len(self.codes), microseconds(base + _DAY) - 1)
+        until = self.times - offset // _MICROSECOND
+        if base < edges[0]:
+            lows = starts[self.codes]
+        elif base == edges[-1]:
+            lows = starts[self.codes + 1]
+        else:
+            lows = kernel.count_up_to(self.codes, np.full_like(until, microseconds(edges[1]) - 1), starts, times)
         places = places_of(state.entities, self.known)[self.codes] if state else np.full(len(self.codes), -1)
         return kernel.add_between(
             state.sums if state else np.empty((sums.shape[0], 0)),
             places,
             sums,
-            kernel.count_up_to(self.codes, lows, starts, times),
-            kernel.count_up_to(self.codes, self.times - offset // _MICROSECOND, starts, times),
+            lows,
+            kernel.count_up_to(self.codes, until, starts, times),
             rows_of(self.family),
         )
 
@@ -174,11 +179,7 @@ class _OfFamily:
                 found = state.events if state is not None else None
             else:
                 raw = self.events_of(day)
-                found = (
-                    family_events(self.lifecycle, self.family, in_order(self.lifecycle, raw))
-                    if raw is not None
-                    else None
-                )
+                found = family_events(self.lifecycle, self.family, raw) if raw is not None else None
             self._events[day] = empty_state(self.lifecycle)[self.family.number].events if found is None else found
         return self._events[day]
 

@@ -182,6 +182,7 @@ def rows_of(family: Family) -> int:
     return kernel.WITH_SQUARES if family.squared else kernel.WITHOUT_SQUARES
 
 
+@once_for_each
 def empty_state(lifecycle: LifecycleDeclaration) -> list[FamilyState]:
     """State before the first event."""
     entity, found = _entity_type(lifecycle), []

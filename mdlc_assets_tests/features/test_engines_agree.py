@@ -59,7 +59,9 @@ _AGGREGATES = {
 _FAMILY = st.fixed_dictionaries(
     {
         "entity": st.sampled_from(["customer_id", "terminal_id"]),
-        "windows": st.lists(st.sampled_from(["1s", "1h", "30h", "1d", "2d", "4d"]), min_size=1, max_size=2, unique=True),
+        "windows": st.lists(
+            st.sampled_from(["1s", "1h", "30h", "1d", "2d", "4d"]), min_size=1, max_size=2, unique=True
+        ),
         "delay": st.sampled_from(["0s", "1h", "1d", "36h", "2d"]),
         "where": st.sampled_from([None, "amount > 1"]),
         "default": st.sampled_from([0.0, -1.0]),
@@ -76,7 +78,10 @@ def _declare(lifecycle: LifecycleDeclaration, drawn: Sequence[dict[str, Any]]) -
         if family["label"]:
             aggregate[f"frauds_{i}"] = "share(is_fraud)"
         windows.append({**{key: family[key] for key in family if key != "label"}, "aggregate": aggregate})
-    columns = {**lifecycle.dataset.columns, "ratio": lifecycle.dataset.columns["amount"].model_copy(update={"decimals": None})}
+    columns = {
+        **lifecycle.dataset.columns,
+        "ratio": lifecycle.dataset.columns["amount"].model_copy(update={"decimals": None}),
+    }
     features = Features.model_validate({"rows": {"twice": "amount * 2"}, "windows": windows})
     dataset = lifecycle.dataset.model_copy(update={"columns": columns})
     return lifecycle.model_copy(update={"features": features, "dataset": dataset})
@@ -221,7 +226,7 @@ class _History:
         return engine.features(self.events(day).drop("is_fraud"))  # type: ignore[union-attr]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     events=st.lists(_EVENT, min_size=1, max_size=25),
     drawn=st.lists(_FAMILY, min_size=1, max_size=3),

@@ -23,6 +23,7 @@ from mdlc_assets.simulator.world import Simulator
 _FIRST = date(2018, 4, 1)
 _DAY = timedelta(days=1)
 
+
 @pytest.fixture
 def lake(tmp_path: Path, payments_fraud: LifecycleDeclaration) -> Lake:
     """Forty-five days of a small world, validated and labelled."""
@@ -69,7 +70,9 @@ def test_state_of_another_declaration_is_never_read(payments_fraud: LifecycleDec
     other = payments_fraud.model_copy(update={"features": Features.model_validate({"windows": [family]})})
     ((_, engine),) = compute_features(other, lake, [last])
     assert engine == "bulk"
-    with pytest.raises(StateMismatchError, match=r"feature_state of 2018-05-14 .*Mend: `mdlc features rebuild payments_fraud`"):
+    with pytest.raises(
+        StateMismatchError, match=r"feature_state of 2018-05-14 .*Mend: `mdlc features rebuild payments_fraud`"
+    ):
         Days(other, lake).state(last - _DAY)
     made = dict(Days(other, lake).make_states([last]))
     assert len(made) == 45, "from the beginning"
