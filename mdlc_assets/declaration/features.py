@@ -2,7 +2,13 @@
 
 A window of width w with delay d at an event of instant t covers the half-open span (t - w - d, t - d]:
 the earliest instant is left out, the latest is in, and all events at the same instant count, the
-event itself included when d is zero. This is the one place that says so; every engine obeys it.
+event itself included when d is zero. It holds the events of the same entity; an event without entity is in
+no window, and its own columns have the default. Null, NaN and infinite values are no values: `count` counts
+events, every other aggregation the values that are there, and a window with none gives the default.
+`first` and `last` go by time, then by id. `std` is the sample deviation (n - 1), 0 for a single value. A label
+counts once its delay has passed, if it was known by the end of that day (UTC); one that came later never counts.
+
+This is the one place that says so; every engine obeys it, and docs/features.md shows it in pictures.
 """
 
 from __future__ import annotations
@@ -90,7 +96,9 @@ class WindowFeatures(Declared):
 class Features(Declared):
     """The feature table of a lifecycle; its columns come in the order of the declaration."""
 
-    rows: dict[str, str] = Field(default={}, description="Column name: Polars SQL expression of the event.")
+    rows: dict[str, str] = Field(
+        default={}, description="Column name: Polars SQL expression of the event's columns and of windowed features."
+    )
     windows: list[WindowFeatures] = []
     engine: Literal["auto", "bulk", "incremental"] = Field(
         default="auto",

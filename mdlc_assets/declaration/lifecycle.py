@@ -69,14 +69,35 @@ class LifecycleDeclaration(Declared):
                     field=field,
                     value=name,
                 )
+        self._refuse_wrong_windows(columns)
+
+    def _refuse_wrong_windows(self, columns: list[str]) -> None:
+        uses_label = re.compile(rf"\b{re.escape(self.labels.column)}\b")
         for i, family in enumerate(self.features.windows):
             for column in family.columns():
-                if column.value == self.labels.column and column.delay < self.labels.delay:
+                if column.name in columns:
+                    raise refuse(
+                        f"feature {column.name!r} is called as a column of the dataset",
+                        "give the aggregation another name",
+                        field=f"features.windows.{i}.aggregate",
+                        value=column.name,
+                    )
+                if not uses_label.search(f"{column.value} {column.where}"):
+                    continue
+                if column.delay < self.labels.delay:
                     raise refuse(
                         f"feature {column.name!r} uses the label {self.labels.column!r} before it is known",
                         "give its family a delay of at least the label's delay",
                         field=f"features.windows.{i}.delay",
                         value=duration_name(column.delay),
+                    )
+                if column.window < timedelta(days=1):
+                    raise refuse(
+                        f"feature {column.name!r} has a window shorter than the grain of its delay: labels become "
+                        "known day by day",
+                        "use windows of at least 1d where the label is aggregated",
+                        field=f"features.windows.{i}.windows",
+                        value=duration_name(column.window),
                     )
 
     def days(self, first: date, last: date) -> list[date]:

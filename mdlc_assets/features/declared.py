@@ -13,13 +13,15 @@ _ARITHMETIC = {"sum", "mean", "std", "share", "min", "max", "first", "last"}
 
 def features_problems(lifecycle: LifecycleDeclaration) -> list[Problem]:
     """Expressions that do not parse or name unknown columns; text where numbers are needed."""
-    columns = list(lifecycle.dataset.columns)
     empty = empty_events(lifecycle)
+    columns = [name for name in empty.columns if name != lifecycle.labels.column]
+    windowed = {column.name: pl.Float64() for column in lifecycle.features.window_columns()}
+    whole = empty.with_columns(pl.lit(None, kind).alias(name) for name, kind in windowed.items())
     found = []
     for name, expression in lifecycle.features.rows.items():
         field = f"features.rows.{name}"
-        problems = expression_problems(field, expression, columns)
-        kind = None if problems else empty.select(pl.sql_expr(expression).alias("v")).schema["v"]
+        problems = expression_problems(field, expression, [*columns, *windowed])
+        kind = None if problems else whole.select(pl.sql_expr(expression).alias("v")).schema["v"]
         if kind is not None and not (kind.is_numeric() or kind == pl.Boolean):
             problems = [Problem(field, repr(expression), f"it gives {kind}", "write one that gives a number")]
         found += problems

@@ -62,13 +62,25 @@ def feature_table(
 
 
 def labelled(lifecycle: LifecycleDeclaration, events: pl.DataFrame, labels: pl.DataFrame | None) -> pl.DataFrame:
-    """Events with the label column, null where no label is there."""
-    identity, label = lifecycle.dataset.id, lifecycle.labels.column
+    """Events with the label column: null where no label is there, or where it came later than declared.
+
+    With `known_at` among the labels' columns, those count that were known by the end of the day on which the
+    declared delay was over: so features made again later are those that could be made at the time.
+    """
+    dataset, label = lifecycle.dataset, lifecycle.labels.column
     if labels is None:
         return events.with_columns(pl.lit(None, pl.Int8).alias(label))
-    if labels[identity].equals(events[identity]):
-        return events.with_columns(labels[label])
-    return events.join(labels.select(identity, label), on=identity, how="left", maintain_order="left")
+    wanted = labels.select(dataset.id, label, *(name for name in ("known_at",) if name in labels.columns))
+    if labels[dataset.id].equals(events[dataset.id]):
+        found = pl.concat([events, wanted.drop(dataset.id)], how="horizontal")
+    else:
+        found = events.join(wanted, on=dataset.id, how="left", maintain_order="left")
+    if "known_at" not in found.columns:
+        return found
+    due = found[dataset.time].dt.truncate("1d") + (lifecycle.labels.delay // _DAY + 1) * _DAY
+    if (found["known_at"] >= due).any():
+        found = found.with_columns(pl.when(pl.col("known_at") < due).then(label).alias(label))
+    return found.drop("known_at")
 
 
 def in_order(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> pl.DataFrame:

@@ -23,6 +23,8 @@ _TEXT = (SHIPPED / "payments_fraud" / "defs.yaml").read_text()
         ("team:fraud-platform", "bob", "owners.deployment", "'bob'", "team:payments-data"),
         ("entity: terminal_id", "entity: terminal", "features.windows.1.entity", "'terminal'", "terminal_id"),
         ("delay: 7d\n        aggregate", "delay: 3d\n        aggregate", "windows.1.delay", "'3d'", "delay"),
+        ("delay: 7d\n        aggregate", "aggregate", "windows.1.delay", "'0s'", "delay"),
+        ("[1d, 7d, 30d]\n        delay", "[6h]\n        delay", "windows.1.windows", "'6h'", "at least 1d"),
         ("test_days: 3", "test_days: 0", "model.windows.test_days", "0", "at least 1"),
         ("time: event_time", "time: when", "dataset", "when", "event_time"),
         ("end: 2018-08-31", "end: 2017-08-31", "dataset", "2017-08-31", "on or after start"),
@@ -41,6 +43,22 @@ def test_each_mistake_is_named(tmp_path: Path, right: str, wrong: str, field: st
     assert str(path) in str(caught.value)
     said = [str(problem) for problem in caught.value.problems]
     assert any(field in line and value in line and mend in line.split("Mend:")[1] for line in said), said
+
+
+def test_a_label_hidden_in_an_expression_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "defs.yaml"
+    path.write_text(_TEXT.replace("mean(amount)", "mean(amount * is_fraud)"))
+    with pytest.raises(DeclarationError, match=r"uses the label 'is_fraud' before it is known.*(\n.*)*Mend: give"):
+        read_declaration(path)
+
+
+def test_a_feature_may_not_be_called_as_a_column(tmp_path: Path) -> None:
+    path = tmp_path / "defs.yaml"
+    columns = "account_age_days:\n        {type"
+    assert columns in _TEXT
+    path.write_text(_TEXT.replace(columns, "n_1d: {type: integer}\n      " + columns).replace("customer_payments", "n"))
+    with pytest.raises(DeclarationError, match=r"'n_1d' is called as a column"):
+        read_declaration(path)
 
 
 def test_all_problems_come_at_once(tmp_path: Path) -> None:

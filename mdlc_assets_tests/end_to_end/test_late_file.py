@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -70,6 +72,27 @@ def test_dagster_marks_later_days_when_an_earlier_one_changes(platform: tuple[Lo
     _good(loop.run("history", feed.days[_LATE]))
     assert _stale(loop, "features", feed.days[-1]) == StaleStatus.STALE
     assert _stale(loop, "features", feed.days[_LATE - 1]) == StaleStatus.FRESH
+
+
+def test_lost_state_and_features_are_made_again_from_the_command_line(
+    platform: tuple[Loop, SimulatedFeed], tmp_path: Path
+) -> None:
+    loop, feed = platform
+    tables = ("feature_state", "features")
+    before = {table: _digests(loop, table) for table in tables}
+    lake = loop.resources["lake"]
+    for day in feed.days[2:]:
+        lake.table(loop.lifecycle.name, "feature_state").delete_day(day)
+    lake.table(loop.lifecycle.name, "features").delete_day(feed.days[-1])
+
+    mdlc = [str(Path(sys.executable).parent / "mdlc"), "--home", str(tmp_path), "features", "rebuild"]
+    ran = subprocess.run([*mdlc, "payments_fraud", "--last", "2018-05-31"], capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert f"has no validated rows. Choose days between {feed.days[0]} and {feed.days[-1]}" in ran.stderr
+    ran = subprocess.run([*mdlc, "payments_fraud", "--first", "2018-03-01"], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert f"from {feed.days[0]} to {feed.days[-1]} are made again" in ran.stdout
+    assert {table: _digests(loop, table) for table in tables} == before
 
 
 def _good(ran) -> None:  # type: ignore[no-untyped-def]

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
-import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.features import Features
 from mdlc_assets.features.days import Days
 from mdlc_assets.features.engines import compute_features
-from mdlc_assets.features.incremental import incremental_table
-from mdlc_assets.features.state import StateMismatchError, advance
-from mdlc_assets.features.table import feature_table
+from mdlc_assets.features.state import StateMismatchError
 from mdlc_assets.resources.lake import DayAbsentError, Lake
 from mdlc_assets.simulator.world import Simulator
 

@@ -63,6 +63,35 @@ def test_each_feature_says_what_it_is_and_whence(payments_fraud: LifecycleDeclar
     assert sources_of(payments_fraud, "is_night") == [("validated", "event_time")]
 
 
+def test_a_row_may_set_windowed_features_side_by_side(payments_fraud: LifecycleDeclaration) -> None:
+    events, labels, days = _world(payments_fraud, 9)
+    family = {"entity": "customer_id", "windows": ["1d", "7d"], "aggregate": {"total": "sum(amount)"}}
+    rows = {"share_today": "total_1d / total_7d", "large": "amount > 2 * total_7d / 7"}
+    features = type(payments_fraud.features).model_validate({"rows": rows, "windows": [family]})
+    lifecycle = payments_fraud.model_copy(update={"features": features})
+    assert features_problems(lifecycle) == []
+    table = feature_table(lifecycle, events, labels, days[-1], days[-1])
+    assert table.columns[-4:] == ["share_today", "large", "total_1d", "total_7d"]
+    assert table["share_today"].equals((table["total_1d"] / table["total_7d"]).alias("share_today"))
+    assert sources_of(lifecycle, "share_today") == [
+        ("validated", "customer_id"),
+        ("validated", "event_time"),
+        ("validated", "amount"),
+    ]
+
+
+def test_a_label_that_came_later_than_declared_never_counts(payments_fraud: LifecycleDeclaration) -> None:
+    events, labels, days = _world(payments_fraud, 45)
+    last = days[-1]
+    told = feature_table(payments_fraud, events, labels, last, last)
+    assert told["terminal_fraud_share_30d"].max() > 0  # type: ignore[operator]
+    late = labels.with_columns(pl.col("known_at") + timedelta(days=1))
+    never = feature_table(payments_fraud, events, late, last, last)
+    assert never["terminal_fraud_share_30d"].max() == 0
+    same_day = labels.with_columns(pl.col("known_at").dt.truncate("1d") + timedelta(hours=23))
+    assert feature_table(payments_fraud, events, same_day, last, last).equals(told)
+
+
 @pytest.mark.parametrize(
     ("rows", "aggregate", "field", "said"),
     [
@@ -70,6 +99,8 @@ def test_each_feature_says_what_it_is_and_whence(payments_fraud: LifecycleDeclar
         ({"x": "amount +"}, {"n": "count"}, "features.rows.x", "cannot be read"),
         ({}, {"s": "sum(event_time)"}, "features.windows.0.aggregate.s", "needs numbers"),
         ({}, {"s": "mean(price)"}, "features.windows.0.aggregate.s", "no column price"),
+        ({"x": "n_1d / n_2d"}, {"n": "count"}, "features.rows.x", "no column n_2d"),
+        ({"x": "is_fraud"}, {"n": "count"}, "features.rows.x", "no column is_fraud"),
     ],
 )
 def test_mistakes_name_field_and_mend(
