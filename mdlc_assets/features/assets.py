@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 
 import dagster as dg
-import numpy as np
 import polars as pl
+import yaml
 
 from mdlc_assets import plots
 from mdlc_assets.asset_style import asset_key, daily_asset, days_before, days_in_run, frame_schema, plain_asset
@@ -61,7 +61,8 @@ def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                 "dagster/column_lineage": _lineage(lifecycle),
                 "dagster/table_name": f"{name}.features",
                 "dagster/row_count": rows,
-                "share of zeros": dg.MetadataValue.md(_zero_plot(shown, lifecycle.features.names())),
+                "share of zeros and nulls": dg.MetadataValue.md(_share_plot(shown, lifecycle.features.names())),
+                "definition": dg.MetadataValue.md(_definition(lifecycle)),
             }
         )
 
@@ -188,11 +189,22 @@ def _lineage(lifecycle: LifecycleDeclaration) -> dg.TableColumnLineage:
     )
 
 
-def _zero_plot(frame: pl.DataFrame, names: list[str]) -> str:
-    figure, axes = plots.new_figure(height=0.6 + 0.2 * len(names))
-    shares = [float(np.mean(frame[name].to_numpy() == 0)) for name in names]
-    axes.barh(names[::-1], shares[::-1], color=plots.BLUE)
+def _definition(lifecycle: LifecycleDeclaration) -> str:
+    """The features as declared, and each column in words."""
+    declared = yaml.safe_dump({"features": lifecycle.features.model_dump(mode="json")}, sort_keys=False)
+    said = "\n".join(f"| `{name}` | {text} |" for name, text in describe_features(lifecycle).items())
+    return f"| feature | what it is |\n|---|---|\n{said}\n\n```yaml\n{declared}```\n"
+
+
+def _share_plot(frame: pl.DataFrame, names: list[str]) -> str:
+    figure, axes = plots.new_figure(height=0.8 + 0.2 * len(names))
+    rows = max(frame.height, 1)
+    nulls = [int(frame[name].is_finite().fill_null(False).not_().sum()) / rows for name in names]
+    zeros = [int((frame[name] == 0).sum()) / rows for name in names]
+    axes.barh(names[::-1], zeros[::-1], color=plots.BLUE, label="zero")
+    axes.barh(names[::-1], nulls[::-1], left=zeros[::-1], color=plots.ORANGE, label="missing or infinite")
     axes.set_xlim(0, 1)
-    axes.set_xlabel("share of zeros")
+    axes.set_xlabel("share of rows")
     axes.tick_params(axis="y", labelsize=7)
+    axes.legend(loc="lower right", fontsize=7)
     return plots.as_markdown(figure)

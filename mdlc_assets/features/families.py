@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import lru_cache, wraps
+from functools import cached_property, lru_cache, wraps
 from typing import TypeVar
 
 import polars as pl
@@ -48,12 +48,12 @@ class Family:
     scales: tuple[float, ...]
     whole: tuple[bool, ...]
 
-    @property
+    @cached_property
     def squared(self) -> bool:
         """Whether sums of squares are held."""
         return any(column.aggregation == "std" for column in self.columns)
 
-    @property
+    @cached_property
     def kept(self) -> list[Kept]:
         """Which events stay in the state."""
         return list(

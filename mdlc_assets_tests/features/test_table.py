@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from pathlib import Path
 
 import pandas as pd
 import polars as pl
 import pytest
+import yaml
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.features.declared import features_problems
@@ -90,6 +92,18 @@ def test_a_label_that_came_later_than_declared_never_counts(payments_fraud: Life
     assert never["terminal_fraud_share_30d"].max() == 0
     same_day = labels.with_columns(pl.col("known_at").dt.truncate("1d") + timedelta(hours=23))
     assert feature_table(payments_fraud, events, same_day, last, last).equals(told)
+
+
+def test_the_example_in_the_docs_works(payments_fraud: LifecycleDeclaration) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "features.md").read_text()
+    declared = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])["features"]
+    features = type(payments_fraud.features).model_validate(declared)
+    lifecycle = payments_fraud.model_copy(update={"features": features})
+    assert features_problems(lifecycle) == []
+    events, labels, days = _world(lifecycle, 32)
+    table = feature_table(lifecycle, events, labels, days[-1], days[-1])
+    assert (table["amount_against_usual"] > 0).all()
+    assert (table["customer_shops_30d"] >= table["customer_shops_1h"]).all()
 
 
 @pytest.mark.parametrize(
