@@ -66,7 +66,7 @@ def _incremental(
             of_day = labels.join(frame.select("transaction_id"), on="transaction_id", how="semi")
             lake.table(name, "labels").write_day(day, of_day)  # type: ignore[arg-type]
         source = Days(lifecycle, lake)
-        for day, state in source.make_states([date(2018, 8, 31)]).items():
+        for day, state in source.make_states([date(2018, 8, 31)]):
             source.states.write_day(day, state)
 
         def one_day(declaration: LifecycleDeclaration, day: date) -> None:
