@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -20,15 +19,14 @@ class Values:
     scale: float
     whole: bool
 
-    @cached_property
-    def plain(self) -> bool:
-        """Whether all sums of these numbers, and of their squares, are exact in one float."""
+    def plain(self, count: int, *, squared: bool) -> bool:
+        """Whether sums of up to `count` of these numbers, `squared`: of their squares too, are exact in one float."""
         if not self.whole or not len(self.numbers):
             return self.whole
         largest = max(float(self.numbers.max()), -float(self.numbers.min()))
         if np.isnan(largest):
             largest = max(np.fmax.reduce(self.numbers), -np.fmin.reduce(self.numbers))
-        return not largest * largest * len(self.numbers) >= _EXACT
+        return not (largest * largest if squared else largest) * count >= _EXACT
 
 
 def values_of(events: pl.DataFrame, value: str, decimals: Mapping[str, int]) -> Values:

@@ -1,8 +1,8 @@
 """Windows over all events at once, compiled: entity by entity, each column written from its first row to its last.
 
 Random access to memory is what costs. So events are first laid out entity by entity (`spread`), answers come in that
-same order, and are brought back to the order of events (`collect`), where one column after the other is read from as
-many places as there are entities at a time: those stay in the cache.
+same order, all columns of an instant side by side, and are brought back to the order of events (`collect`): each
+entity's next row lies right behind its last one.
 
 Of the events of entity e, `starts[e]` says where they begin. Their instants have a place more for each entity,
 which holds an instant after all others: `times[starts[e] + e + k]` is that of the k-th.
@@ -75,7 +75,6 @@ _COLLECT = void(
     int64,
     int64,
     read_only(int32),
-    boolean,
     read_only(float64, 2),
     read_only(float64),
     read_only(int64),
@@ -84,19 +83,16 @@ _COLLECT = void(
 
 
 @njit(_COLLECT, cache=True, nogil=True)
-def collect(
-    first: int, last: int, places: Array, whole: bool, answers: Array, defaults: Array, rows: Array, out: Array
-) -> None:
-    """`out[rows[c], i] = answers[c, places[i]]` for i from `first` to `last` (excluded), the default at -1; `whole`:
-    there is none of those."""
-    for c in range(len(rows)):
-        answer, row = answers[c], out[rows[c]]
-        if whole:
-            for i in range(first, last):
-                row[i] = answer[np.uint32(places[i])]
+def collect(first: int, last: int, places: Array, answers: Array, defaults: Array, rows: Array, out: Array) -> None:
+    """`out[rows[c], i] = answers[places[i], c]` for i from `first` to `last` (excluded), the default at -1."""
+    for i in range(first, last):
+        place = places[i]
+        if place >= 0:
+            for c in range(len(rows)):
+                out[rows[c], i] = answers[place, c]
         else:
-            for i in range(first, last):
-                row[i] = answer[places[i]] if places[i] >= 0 else defaults[c]
+            for c in range(len(rows)):
+                out[rows[c], i] = defaults[c]
 
 
 @njit(cache=True, nogil=True)
@@ -241,12 +237,12 @@ def window_table(
     codes: int,
     answers: Array,
 ) -> None:
-    """Windowed columns of the entities `first` to `last` (excluded), at their asked instants, into `answers[column]`.
+    """Windowed columns of the entities `first` to `last` (excluded), at their asked instants.
 
-    `starts`, `times` and `values[value]` are of the events that count, `asked_starts` and `asked_times` of the
-    instants, both laid out as said above. An edge of a window lies an offset before the instant; `columns` has rows
-    of later edge, earlier edge, kind, value. `plain` says of a value that sums of it and of its squares are exact in
-    one float; codes of kinds are below `codes`.
+    `answers` gets a row for each instant. `starts`, `times` and `values[value]` are of the events that count,
+    `asked_starts` and `asked_times` of the instants, both laid out as said above. An edge of a window lies an offset
+    before the instant; `columns` has rows of later edge, earlier edge, kind, value. `plain` says of a value that
+    sums of it and of its squares are exact in one float; codes of kinds are below `codes`.
     """
     most = most_asked = 0
     for entity in range(first, last):
@@ -284,7 +280,7 @@ def window_table(
         for c in range(len(columns)):
             kind, v, default, scale = columns[c, 2], columns[c, 3], defaults[c], scales[c]
             highs, lows = edges[columns[c, 0]], edges[columns[c, 1]]
-            answer = answers[c, asked_begin : asked_begin + asked]
+            answer = answers[asked_begin : asked_begin + asked, c]
             if kind == COUNT:
                 for i in range(asked):
                     answer[i] = highs[i] - lows[i] if highs[i] > lows[i] else default

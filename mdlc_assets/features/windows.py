@@ -170,7 +170,9 @@ class _Group:
         spans, rows, scales, defaults = column_settings(columns, sources, [value.scale for value in self.of_sources])
         offsets, edges = np.unique(np.stack([spans[:, 1], spans.sum(axis=1)], axis=1), return_inverse=True)
         rows = np.ascontiguousarray(np.hstack([edges.reshape(-1, 2)[rows[:, 0]], rows[:, 1:]]))
-        answers = np.empty((len(columns), int(self.asked_starts[-1])))
+        answers = np.empty((int(self.asked_starts[-1]), len(columns)))
+        most = int(np.diff(self.starts).max(initial=0))
+        squared = any(column.aggregation == "std" for column in columns)
         kinds = [row for name, row in zip(sources, self.values, strict=True) if name.startswith(_CODES)]
         _side_by_side(
             pool,
@@ -179,7 +181,7 @@ class _Group:
             self.starts,
             self.times,
             self.values,
-            np.array([value.plain for value in self.of_sources], np.bool_),
+            np.array([value.plain(most, squared=squared) for value in self.of_sources], np.bool_),
             self.asked_starts,
             self.asked_times,
             offsets,
@@ -191,8 +193,7 @@ class _Group:
         )
         size, count = len(self.places), _THREADS if len(self.places) > _FEW_EVENTS else 1
         cuts = [size * i // count for i in range(count + 1)]
-        whole = answers.shape[1] == size
-        _side_by_side(pool, cuts, window_kernels.collect, self.places, whole, answers, defaults, members, out)
+        _side_by_side(pool, cuts, window_kernels.collect, self.places, answers, defaults, members, out)
 
 
 def column_settings(
