@@ -50,8 +50,7 @@ class LifecycleDeclaration(Declared):
                 field="name",
                 value=self.name,
             )
-        columns = [*self.dataset.columns, self.labels.column]
-        self._refuse_unknown(columns)
+        self._refuse_unknown([*self.dataset.columns, self.labels.column])
         return self
 
     def _refuse_unknown(self, columns: list[str]) -> None:
@@ -69,7 +68,7 @@ class LifecycleDeclaration(Declared):
                     field=field,
                     value=name,
                 )
-        self._refuse_wrong_windows(columns)
+        self._refuse_wrong_windows([*self.dataset.validated_columns, self.labels.column])
 
     def _refuse_wrong_windows(self, columns: list[str]) -> None:
         uses_label = re.compile(rf"\b{re.escape(self.labels.column)}\b")

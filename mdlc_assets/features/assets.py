@@ -18,6 +18,8 @@ from mdlc_assets.features.table import describe_features, sources_of
 from mdlc_assets.resources.lake import DayAbsentError, Lake
 from mdlc_assets.resources.online_store import OnlineStore
 
+_MEND = "Mend: give the expression a value where there is none, as in coalesce(credit_limit, 0)."
+
 
 def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
     """Stage 3 of a lifecycle."""
@@ -87,7 +89,7 @@ def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             ]
             for check, text in (
                 ("complete", "" if frame.height == events else f"{frame.height} rows for {events} events"),
-                ("finite", f"missing or infinite values in {', '.join(bad)}" if bad else ""),
+                ("finite", f"missing or infinite values in {', '.join(bad)}. {_MEND}" if bad else ""),
             ):
                 yield dg.AssetCheckEvaluation(
                     asset_key=key,
