@@ -178,7 +178,9 @@ def _gathered(
 
 
 def _batch_of(piece: Piece) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([value], type_) for value, type_ in zip(piece, _ARROW.types, strict=True)], schema=_ARROW)
+    return pa.RecordBatch.from_arrays(
+        [pa.array([value], type_) for value, type_ in zip(piece, _ARROW.types, strict=True)], schema=_ARROW
+    )
 
 
 def _read_day(plan: Plan, number: int) -> Iterator[Piece]:

@@ -93,10 +93,10 @@ def _start(master: str, memory: str) -> SparkSession:
             return builder.getOrCreate()
         finally:
             # The JVM runs by now; whatever else this process starts goes by its own environment.
-            for name, value in before.items():
+            for name, given in before.items():
                 os.environ.pop(name, None)
-                if value is not None:
-                    os.environ[name] = value
+                if given is not None:
+                    os.environ[name] = given
 
 
 def _packaged_java(folder: Path) -> Path | None:
