@@ -52,7 +52,7 @@ class SparkJob:
         if absent := [day for day in self.days if day not in rows]:
             raise SparkReportError(
                 f"the Spark job ended, and did not report {absent[0]} and {len(absent) - 1} other days as written. "
-                "Mend: switch CloudWatch logs on for the application or job, by which it reports, and run the days again."
+                "Mend: switch on the CloudWatch logs of the application or job, by which it reports, and run again."
             )
         return rows
 

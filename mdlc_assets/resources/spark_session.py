@@ -65,9 +65,13 @@ def spark_session(master: str = "local[*]", memory: str = "2g") -> Iterator[Spar
     """
     if not spark_is_installed():
         raise SparkAbsentError
+    from pyspark.errors import PySparkRuntimeError
     from pyspark.sql import SparkSession
 
-    there = SparkSession.getActiveSession()
+    try:
+        there = SparkSession.active()
+    except PySparkRuntimeError:
+        there = None
     if there is not None:
         yield there
         return
