@@ -4,7 +4,7 @@
     windows   a task for each bucket: the events of its entities of all days, in order, through `window_columns`
     finish    a task for each day: the columns beside the day's events, row-level expressions, the finished table
 
-What Spark carries between them are pieces: a number that says whose they are, and rows as Arrow bytes. So types
+What Spark carries between them are pieces: numbers that say whose they are, and rows as Arrow bytes. So types
 stay as the lake has them, and the JVM never takes rows apart. Days are read as every engine reads them (a lake
 has a file for each), from a folder or from S3, and need no connector in Spark.
 """
@@ -33,8 +33,8 @@ from mdlc_assets.resources.lake import DayAbsentError, Lake
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-_PIECES = "owner int, part int, piece binary"
-_ARROW = pa.schema([("owner", pa.int32()), ("part", pa.int32()), ("piece", pa.binary())])
+_PIECES = "plan int, owner int, part int, piece binary"
+_ARROW = pa.schema([("plan", pa.int32()), ("owner", pa.int32()), ("part", pa.int32()), ("piece", pa.binary())])
 # So much of the lake's Parquet to a bucket; as events in memory it is some ten times that.
 _BUCKET_BYTES = 64 * 2**20
 # A few buckets for each core, since some come out larger than others.
@@ -45,6 +45,7 @@ _NO_PIECE = -1
 
 Batches = Iterable[pa.RecordBatch]
 Piece = tuple[int, int, bytes]
+"""Owner (a bucket or a day), part (a day or an entity), rows."""
 
 
 class ChangedMeanwhileError(RuntimeError):
@@ -75,6 +76,9 @@ class Plan:
         return Days(self.lifecycle, Lake(root=self.root)).events(self.days[number])
 
 
+Finish = Callable[[Plan, int, pl.DataFrame], Piece]
+
+
 def plan_features(lifecycle: LifecycleDeclaration, root: str, days: Sequence[date], cores: int) -> Plan:
     """Plans the features of consecutive days on so many cores. Raises `DayAbsentError` as the bulk engine does."""
     source = Days(lifecycle, Lake(root=root))
@@ -101,7 +105,7 @@ def write_features(
     Returns the rows of each day. Raises `DayAbsentError` for a gap in what the windows reach.
     """
     plan = plan_features(lifecycle, root, days, session.sparkContext.defaultParallelism)
-    written = feature_pieces(session, plan, write_table).collect()
+    written = feature_pieces(session, [plan], write_table).collect()
     return {plan.days[row.owner]: row.part for row in sorted(written)}
 
 
@@ -110,27 +114,30 @@ def read_features(
 ) -> Iterator[tuple[date, pl.DataFrame]]:
     """The feature tables of consecutive days, each brought here when it is its turn, in no certain order."""
     plan = plan_features(lifecycle, root, days, session.sparkContext.defaultParallelism)
-    for row in feature_pieces(session, plan, give_table).toLocalIterator(prefetchPartitions=True):
+    for row in feature_pieces(session, [plan], give_table).toLocalIterator(prefetchPartitions=True):
         yield plan.days[row.owner], unpacked(row.piece)
 
 
-def feature_pieces(session: SparkSession, plan: Plan, finish: Callable[[Plan, int, pl.DataFrame], Piece]) -> DataFrame:
-    """A row for each day asked for: what `finish` makes of its number and its finished table. Nothing runs yet."""
+def feature_pieces(session: SparkSession, plans: Sequence[Plan], finish: Finish) -> DataFrame:
+    """A row for each plan's days asked for: what `finish` makes of the day's number and finished table.
+
+    Nothing runs yet. One job may do several plans, since small ones cost less than a job does.
+    """
     session.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(_PIECES_AT_ONCE))
-    count, asked = len(plan.days), len(plan.days) - plan.asked
     cores = session.sparkContext.defaultParallelism
+    asked = [(i, number) for i, plan in enumerate(plans) for number in range(plan.asked, len(plan.days))]
     # Each day asked for has a piece, even where no event of it has an entity.
-    pieces = session.range(plan.asked, count, 1, 1).selectExpr(
-        "cast(id as int) as owner", f"{_NO_PIECE} as part", "cast('' as binary) as piece"
-    )
-    if plan.entities:
-        days = session.range(0, count, 1, min(count, _BUCKETS_PER_CORE * cores))
-        read = days.mapInArrow(partial(_each, partial(_read_day, plan)), _PIECES)
-        buckets = read.repartition(plan.buckets * len(plan.entities), "owner")
-        found = buckets.mapInArrow(partial(_gathered, partial(_bucket_windows, plan)), _PIECES)
-        pieces = pieces.union(found)
-    return pieces.repartition(min(asked, max(plan.buckets, cores)), "owner").mapInArrow(
-        partial(_gathered, partial(_finish_day, plan, finish)), _PIECES
+    pieces = session.createDataFrame([(*day, _NO_PIECE, b"") for day in asked], _PIECES)
+    if any(plan.entities for plan in plans):
+        days = [(i, number) for i, plan in enumerate(plans) if plan.entities for number in range(len(plan.days))]
+        read = session.range(0, len(days), 1, min(len(days), _BUCKETS_PER_CORE * cores))
+        events = read.mapInArrow(partial(_each, plans, days), _PIECES)
+        buckets = max(plan.buckets * len(plan.entities) for plan in plans)
+        windows = partial(_gathered, plans, _bucket_windows)
+        pieces = pieces.union(events.repartition(buckets, "plan", "owner").mapInArrow(windows, _PIECES))
+    tasks = min(len(asked), max(cores, *(plan.buckets for plan in plans)))
+    return pieces.repartition(tasks, "plan", "owner").mapInArrow(
+        partial(_gathered, plans, partial(_finish_day, finish)), _PIECES
     )
 
 
@@ -157,30 +164,34 @@ def unpacked(piece: bytes) -> pl.DataFrame:
     return pl.read_ipc_stream(io.BytesIO(piece))
 
 
-def _each(work: Callable[[int], Iterator[Piece]], batches: Batches) -> Iterator[pa.RecordBatch]:
-    """Calls `work` with each number in turn."""
+def _each(plans: Sequence[Plan], days: Sequence[tuple[int, int]], batches: Batches) -> Iterator[pa.RecordBatch]:
+    """The pieces of those of the days (of the plan, by number) whose places are given."""
     for batch in batches:
-        for number in batch.column(0).to_pylist():
-            yield from map(_batch_of, work(number))
+        for place in batch.column(0).to_pylist():
+            plan, number = days[place]
+            for piece in _read_day(plans[plan], number):
+                yield _batch_of(plan, piece)
 
 
 def _gathered(
-    work: Callable[[int, list[tuple[int, pl.DataFrame]]], Iterable[Piece]], batches: Batches
+    plans: Sequence[Plan],
+    work: Callable[[Plan, int, list[tuple[int, pl.DataFrame]]], Iterable[Piece]],
+    batches: Batches,
 ) -> Iterator[pa.RecordBatch]:
     """Calls `work` with each owner and all its pieces, which are in one partition together."""
-    owners: dict[int, list[tuple[int, bytes]]] = {}
+    owners: dict[tuple[int, int], list[tuple[int, bytes]]] = {}
     for batch in batches:
-        for owner, part, piece in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            owners.setdefault(owner, []).append((part, piece))
-    for owner in sorted(owners):
-        found = [(part, unpacked(piece)) for part, piece in owners.pop(owner) if part != _NO_PIECE]
-        yield from map(_batch_of, work(owner, found))
+        for plan, owner, part, piece in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            owners.setdefault((plan, owner), []).append((part, piece))
+    for plan, owner in sorted(owners):
+        found = [(part, unpacked(piece)) for part, piece in owners.pop((plan, owner)) if part != _NO_PIECE]
+        for made in work(plans[plan], owner, found):
+            yield _batch_of(plan, made)
 
 
-def _batch_of(piece: Piece) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays(
-        [pa.array([value], type_) for value, type_ in zip(piece, _ARROW.types, strict=True)], schema=_ARROW
-    )
+def _batch_of(plan: int, piece: Piece) -> pa.RecordBatch:
+    values = zip((plan, *piece), _ARROW.types, strict=True)
+    return pa.RecordBatch.from_arrays([pa.array([value], type_) for value, type_ in values], schema=_ARROW)
 
 
 def _read_day(plan: Plan, number: int) -> Iterator[Piece]:
@@ -221,12 +232,7 @@ def _bucket_windows(plan: Plan, owner: int, pieces: list[tuple[int, pl.DataFrame
         yield day, part, packed(of_day)
 
 
-def _finish_day(
-    plan: Plan,
-    finish: Callable[[Plan, int, pl.DataFrame], Piece],
-    number: int,
-    pieces: list[tuple[int, pl.DataFrame]],
-) -> list[Piece]:
+def _finish_day(finish: Finish, plan: Plan, number: int, pieces: list[tuple[int, pl.DataFrame]]) -> list[Piece]:
     """The finished table of a day from the day's events and all pieces of its windowed columns."""
     lifecycle = plan.lifecycle
     events = plan.events(number)

@@ -162,7 +162,8 @@ class EmrServerlessSpark(SparkCluster):
 
 def spark_from_environment(environment: Mapping[str, str] | None = None) -> SparkCluster:
     """The cluster that MDLC_SPARK names, as an address: `local[4]`, `process:spark-submit --master yarn`,
-    `glue:JOB`, or `emr-serverless:APPLICATION` with MDLC_SPARK_ROLE, _SCRIPT and _ENVIRONMENT beside it.
+    `glue:JOB`, or `emr-serverless:APPLICATION` with MDLC_SPARK_ROLE, _SCRIPT, _ENVIRONMENT and, if it
+    is not the default, _LOGS beside it.
 
     Raises `ValueError` with the mend.
     """
@@ -183,6 +184,8 @@ def spark_from_environment(environment: Mapping[str, str] | None = None) -> Spar
                 f"environment: {_SETTING} is {address!r} and {_SETTING}_{absent[0].upper()} is not set. Mend: set it "
                 "(docs/spark.md says to what)."
             )
+        if logs := environment.get(f"{_SETTING}_LOGS"):
+            beside["log_group"] = logs
         return EmrServerlessSpark(application=rest, **beside)
     raise ValueError(
         f"environment: {_SETTING} is {address!r}, which names no cluster. Mend: local[*], process:COMMAND, glue:JOB or "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import partial, reduce
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,9 +50,9 @@ from mdlc_assets_tests.features.test_engines_agree import (
 )
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
-_WORLDS = 60
+_WORLDS = 100
 
 
 @dataclass(frozen=True)
@@ -126,15 +126,16 @@ def test_spark_gives_what_bulk_and_a_scan_give(
     spark: SparkSession, payments_fraud: LifecycleDeclaration, tmp_path: Path
 ) -> None:
     """All worlds are one Spark job."""
-    worlds, jobs, laid = _draw(), [], []
+    worlds, plans, laid = _draw(), [], []
     for number, world in enumerate(worlds):
         lake = Lake(root=str(tmp_path / str(number)))
         lifecycle, table = world.lay(payments_fraud, lake)
         days = _days(world.first, world.last)
-        pieces = feature_pieces(spark, plan_features(lifecycle, lake.root, days, 1), give_table)
-        jobs.append(pieces.selectExpr(f"{number} as world", "owner", "piece"))
+        plans.append(plan_features(lifecycle, lake.root, days, 1))
         laid.append((lifecycle, lake, table, days))
-    tables = _collected(jobs)
+    tables: dict[int, list[pl.DataFrame]] = {}
+    for row in sorted(feature_pieces(spark, plans, give_table).collect()):
+        tables.setdefault(row.plan, []).append(unpacked(row.piece))
     assert len(worlds) >= _WORLDS // 2
     for number, (lifecycle, lake, table, days) in enumerate(laid):
         found = tables[number]
@@ -146,13 +147,6 @@ def test_spark_gives_what_bulk_and_a_scan_give(
             assert ours.drop(floats).equals(expected[day].drop(floats)), worlds[number]
             _close(ours, {name: expected[day][name].to_list() for name in floats})
             _close(ours, _expected(lifecycle, table, day))
-
-
-def _collected(jobs: Sequence[DataFrame]) -> dict[int, list[pl.DataFrame]]:
-    tables: dict[int, list[pl.DataFrame]] = {}
-    for row in sorted(reduce(lambda one, other: one.union(other), jobs).collect()):
-        tables.setdefault(row.world, []).append(unpacked(row.piece))
-    return tables
 
 
 def _in_bulk(lifecycle: LifecycleDeclaration, lake: Lake, days: Sequence[date]) -> dict[date, pl.DataFrame]:
@@ -215,20 +209,20 @@ def small(payments_fraud: LifecycleDeclaration, tmp_path: Path) -> tuple[Lifecyc
     return world.lay(payments_fraud, lake)[0], lake
 
 
-def _write_all_but_one(plan: Plan, number: int, table: pl.DataFrame) -> Piece:
-    if number == plan.asked + 1:
-        raise RuntimeError("this day cannot be finished")
-    return write_table(plan, number, table)
-
-
 def test_a_day_that_fails_is_not_there_and_the_others_are_whole(
     spark: SparkSession, small: tuple[LifecycleDeclaration, Lake]
 ) -> None:
     lifecycle, lake = small
     days = _days(1, 4)
     plan = plan_features(lifecycle, lake.root, days, 1)
+
+    def write_all_but_one(plan: Plan, number: int, table: pl.DataFrame) -> Piece:
+        if number == plan.asked + 1:
+            raise RuntimeError("this day cannot be finished")
+        return write_table(plan, number, table)
+
     with pytest.raises(Exception, match="this day cannot be finished"):
-        feature_pieces(spark, plan, _write_all_but_one).collect()
+        feature_pieces(spark, [plan], write_all_but_one).collect()
     table = lake.table(lifecycle.name, "features")
     expected = _in_bulk(lifecycle, lake, days)
     assert days[1] not in table.days()
@@ -284,7 +278,7 @@ def test_a_day_replaced_meanwhile_is_not_written(small: tuple[LifecycleDeclarati
     lifecycle, lake = small
     plan = plan_features(lifecycle, lake.root, _days(1, 2), 1)
     with pytest.raises(ChangedMeanwhileError, match=r"2018-04-02 has 2 events with customer_id, and had 0 .* Mend"):
-        partial(_finish_day, plan, give_table)(plan.asked, [])
+        _finish_day(give_table, plan, plan.asked, [])
 
 
 def test_a_session_that_is_there_is_left_running(spark: SparkSession) -> None:
