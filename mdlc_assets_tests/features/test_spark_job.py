@@ -151,7 +151,7 @@ def test_glue(declared: LifecycleDeclaration, tmp_path, cluster_hook, run_progra
 @pytest.mark.usefixtures("spark")
 def test_emr_serverless(declared: LifecycleDeclaration, tmp_path, cluster_hook, run_program) -> None:  # type: ignore[no-untyped-def]
     lake, days = _lay(declared, str(tmp_path))
-    made = boto3.client("emr-serverless").create_application(name="features", type="Spark", releaseLabel="emr-7.9.0")
+    made = boto3.client("emr-serverless").create_application(name="features", type="SPARK", releaseLabel="emr-7.9.0")
     asked: list[dict[str, Any]] = []
 
     def emr(request: dict[str, Any], answer: dict[str, Any]) -> None:
