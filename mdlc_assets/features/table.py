@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
-import numpy as np
 import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
@@ -85,10 +84,10 @@ def labelled(lifecycle: LifecycleDeclaration, events: pl.DataFrame, labels: pl.D
 
 def in_order(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> pl.DataFrame:
     """Rows sorted by time and id; rows that are so already, as those from the lake, are only looked at."""
-    time, identity = rows[lifecycle.dataset.time], rows[lifecycle.dataset.id]
-    instants = time.cast(pl.Int64).to_numpy()
-    ties = np.flatnonzero(instants[1:] == instants[:-1])
-    if (instants[1:] >= instants[:-1]).all() and (identity.gather(ties) <= identity.gather(ties + 1)).all():
+    time, identity = pl.col(lifecycle.dataset.time), pl.col(lifecycle.dataset.id)
+    before, same = time.shift(), time.shift() == time
+    follows = (before <= time) & (same.not_() | (identity.shift() <= identity))
+    if rows.select(follows.slice(1).all()).item():
         return rows
     return rows.sort(lifecycle.dataset.time, lifecycle.dataset.id)
 
