@@ -17,7 +17,7 @@ from pathlib import Path
 
 import polars as pl
 
-from benchmarks.features import _handbook
+from benchmarks.features import handbook
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.definitions import lifecycle_files
 from mdlc_assets.features.engines import compute_features
@@ -60,7 +60,7 @@ def main(source: Path) -> None:
 
 
 def _lay(lifecycle: LifecycleDeclaration, source: Path, lakes: Sequence[Lake]) -> None:
-    events, labels = _handbook(source)
+    events, labels = handbook(source)
     both = events.join(labels, on="transaction_id").sort("event_time", "transaction_id")
     for (day,), frame in both.group_by(pl.col("event_time").dt.date(), maintain_order=True):
         for lake in lakes:
