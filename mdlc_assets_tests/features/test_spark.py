@@ -122,6 +122,7 @@ def _draw() -> list[_World]:
     return worlds
 
 
+@pytest.mark.slow
 def test_spark_gives_what_bulk_and_a_scan_give(
     spark: SparkSession, payments_fraud: LifecycleDeclaration, tmp_path: Path
 ) -> None:
@@ -153,6 +154,7 @@ def _in_bulk(lifecycle: LifecycleDeclaration, lake: Lake, days: Sequence[date]) 
     return {day: table for found, _ in compute_features(lifecycle, lake, days, "bulk") for day, table in found.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PAYMENTS.exists(), reason="the shared payments are not beside this checkout")
 def test_an_asset_run_on_two_months_of_real_payments(
     spark: SparkSession, payments_fraud: LifecycleDeclaration, tmp_path: Path

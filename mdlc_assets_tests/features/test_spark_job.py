@@ -74,6 +74,7 @@ def _is_as_in_bulk(lifecycle: LifecycleDeclaration, lake: Lake, days: Sequence[d
     assert told == {day.isoformat(): frame.height for day, frame in expected.items()}
 
 
+@pytest.mark.slow
 def test_as_a_process_on_a_lake_on_s3(declared: LifecycleDeclaration, s3_root: str) -> None:
     lake, days = _lay(declared, s3_root)
     ran = _run(declared, lake, days, SubmittedSpark())
