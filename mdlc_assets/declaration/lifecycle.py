@@ -106,8 +106,12 @@ class LifecycleDeclaration(Declared):
         return [first + timedelta(days=i) for i in range((last - first).days + 1)]
 
     def fingerprint(self, *parts: str) -> str:
-        """Twelve hex digits that change whenever the named parts (all, when none) say something else."""
-        content = self.model_dump(mode="json", include=set(parts) or None)
+        """Twelve hex digits that change whenever the named parts (all, when none) say something else.
+
+        Which engine computes the features makes no difference, since all give the same.
+        """
+        how = {"features": {"engine", "spark_above"}}
+        content = self.model_dump(mode="json", include=set(parts) or None, exclude=how)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
