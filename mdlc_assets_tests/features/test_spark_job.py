@@ -17,7 +17,7 @@ import boto3
 import dagster as dg
 import polars as pl
 import pytest
-from dagster_pipes import decode_param
+from dagster_pipes import PipesContext, decode_param
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.features import spark_job
@@ -99,6 +99,8 @@ def run_program(
     def run(arguments: list[str], environment: dict[str, str]) -> str:
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["spark_job.py", *arguments])
+            # A cluster has a process for each job, and so a context of Pipes for each; here they share one.
+            patch.setattr(PipesContext, "_instance", None)
             for name, value in environment.items():
                 patch.setenv(name, value)
             capsys.readouterr()
