@@ -10,7 +10,7 @@ from mdlc_assets.declaration import LifecycleDeclaration
 
 # What each workflow materialises. The partition is the day of the events, but for training, where it
 # is the day as of which the model is made.
-_DATA = ("raw", "validated", "quarantine", "quality_report", "feature_state", "features")
+_DATA = ("raw", "validated", "quarantine", "daily_metrics", "quality_report", "feature_state", "features")
 _WORKFLOWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "labels": ("Brings in labels alone, as for days before the first model.", ("labels",)),
     "history": (

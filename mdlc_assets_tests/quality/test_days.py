@@ -10,14 +10,9 @@ import polars as pl
 import pytest
 
 from mdlc_assets.declaration.quality import EntityRule, VolumeRule
-from mdlc_assets.quality.across_days import (
-    DayFacts,
-    History,
-    entity_values,
-    judge_entities,
-    judge_hours,
-    judge_volume,
-)
+from mdlc_assets.quality.entities import entity_values, judge_entities
+from mdlc_assets.quality.history import DayFacts, History
+from mdlc_assets.quality.volume import judge_hours, judge_volume
 from mdlc_assets_tests.sourcing.small_platform import (
     DAY,
     Platform,
@@ -44,7 +39,8 @@ def _judge(rule: EntityRule, days: list[dict[int, list[int]]]) -> list[tuple[boo
         frame = pl.DataFrame(rows, schema={"customer_id": pl.Int64, "age": pl.Int64}, orient="row")
         today = entity_values(rule, frame)
         result = judge_entities(rule, day, today, history)
-        history.days[day] = DayFacts(result.passed, frame.height, [0] * 24)
+        broken = frozenset() if result.passed else frozenset({rule.name})
+        history.days[day] = DayFacts(result.passed, frame.height, [0] * 24, broken=broken)
         history.values[rule.name, day] = today
         found.append((result.passed, result.text))
     return found
@@ -56,9 +52,12 @@ def test_the_ages_364_54_54_54_stop_each_day_and_say_why() -> None:
     assert found[1][1] == (
         "age must grow by one for each day; it does not for 100.0% of the 1 values of customer_id on "
         "2018-04-02 that were seen before (2018-04-01); tolerated 0.1%. Most often the change is -310 "
-        "over 1 day. Mend: Ask the accounts team."
+        "over 1 day. Since 2018-04-02. For instance 364 on 2018-04-01, 54 on 2018-04-02. "
+        "Mend: Ask the accounts team."
     )
     assert "2018-04-04" in found[3][1] and "-310 over 3 days" in found[3][1]
+    assert "Since 2018-04-02, 3 days." in found[3][1]
+    assert "364 on 2018-04-01, 54 on 2018-04-02, 54 on 2018-04-03, 54 on 2018-04-04" in found[3][1]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +172,8 @@ def test_too_much_in_quarantine_stops_the_range_before_the_report(tmp_path: Path
     said = verdicts(result)
     assert [said["quarantined_share", day.isoformat()][0] for day in days] == [True, False, True]
     text = said["quarantined_share", days[1].isoformat()][1]
-    assert "48 of 480 rows are in quarantine (10.00%); allowed 2.00%" in text and "Mend" in text
+    assert "48 of 480 rows of 2018-04-02 are in quarantine (10.00%: amount_min 48); allowed 2.00%" in text
+    assert "For instance amount -1.0 is below 0." in text and "Mend" in text
     assert all(said["schema", day.isoformat()][0] for day in days)
     assert not ran(result, "quality_report") and not ran(result, "next_stage")
     quarantine = platform.table("quarantine").read_day(days[1])
