@@ -27,49 +27,48 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
     features = lifecycle.features.names()
 
     @dg.asset(
-        **daily_asset(lifecycle, "monitoring", "open_loop_report", kinds={"json"}),
-        deps=[asset_key(lifecycle, "features"), asset_key(lifecycle, "batch_predictions")],
-        description="Inputs and scores of the day against the days the champion learnt from: distance, shift and "
-        "alarm for each column. Needs no labels. Drift alone does not ask for retraining.",
+        **daily_asset(lifecycle, "monitoring", "drift_profile"),
+        deps=[asset_key(lifecycle, "features"), asset_key(lifecycle, "validated")],
+        description="A sketch of each input of the day, at most 512 weighted points: what later days are compared "
+        "with, without reading the rows again.",
     )
-    def open_loop_report(context: dg.AssetExecutionContext, lake: Lake, alerts: Alerts) -> None:
+    def drift_profile(context: dg.AssetExecutionContext, lake: Lake) -> None:
+        record = Record(lifecycle, lake)
+        table = lake.table(name, "drift_profile")
+        days = days_in_run(context)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for day, found in zip(days, pool.map(record.sketch_inputs, days), strict=True):
+                size = table.write_day(day, to_table(found)).size
+                context.add_asset_metadata({"columns": len(found), "bytes": size}, partition_key=day.isoformat())
+
+    @dg.asset(
+        **daily_asset(lifecycle, "monitoring", "open_loop_report", kinds={"json"}),
+        deps=[asset_key(lifecycle, upstream) for upstream in ("drift_profile", "batch_predictions", "decisions")],
+        description="Inputs, scores and decisions of the day against healthy days and against those the champion "
+        "learnt from: distances, alarm, and the performance to be expected. Needs no labels. Drift alone does not "
+        "ask for retraining.",
+    )
+    def open_loop_report(context: dg.AssetExecutionContext, lake: Lake, registry: Registry) -> None:
         record = Record(lifecycle, lake)
         documents = lake.documents(name, "open_loop_report")
-        profiles: dict[int, dict[str, open_loop.Profile]] = {}
+        estimates = Estimates(lifecycle, lake, registry)
         for day in days_in_run(context):
             version = _version_on(record, day)
-            if version not in profiles:
-                profiles[version] = record.profiles(version, features)
-            today = open_loop.columns_of(lake.table(name, "features").read_day(day), features)
-            found = dict(profiles[version])
-            scores = record.scores_before(day, version)
-            if open_loop.enough_reference(list(scores)):
-                found["score"] = open_loop.make_profile(scores)
-                today["score"] = record.scores(day)
-            columns = open_loop.compare(monitors.open_loop, day, today, found)
-            before = [
-                documents.read_document(day - timedelta(days=back))["marked"]
-                for back in (1, 2)
-                if day - timedelta(days=back) in documents.days()
-            ]
-            alarmed, reasons = open_loop.judge(monitors.open_loop, columns, before)
-            documents.write_document(
-                day,
-                {
-                    "alarm": bool(alarmed),
-                    "alarmed": alarmed,
-                    "marked": [column for column, said in columns.items() if said["marked"]],
-                    "reasons": reasons or ["too few training days to compare with" if not found else "as in training"],
-                    "columns": columns,
-                    "model_version": version,
-                },
-            )
-            if alarmed:
-                alerts.send(name, day, "open_loop", "; ".join(reasons), lifecycle.owners.monitoring)
-            context.add_asset_metadata(
-                {"alarm": bool(alarmed), "reasons": "; ".join(reasons) or "as in training"},
-                partition_key=day.isoformat(),
-            )
+            before = record.documents("open_loop_report", day - timedelta(days=1), monitors.open_loop.reference_days)
+            today = {**record.inputs(day), **record.outputs(day)}
+            reference = record.reference(day, version, before)
+            document = watch(monitors.open_loop, day, today, reference, before, outputs=OUTPUTS)
+            document |= {
+                "model_version": version,
+                "decisions": record.decision_shares(day),
+                "estimated": estimates.of_day(day, version),
+            }
+            documents.write_document(day, document)
+            shown = {"alarm": document["alarm"], "reasons": "; ".join(document["reasons"])}
+            if day == days_in_run(context)[-1]:
+                recent = record.documents("open_loop_report", day, _SHOWN_DAYS)
+                shown["drift"] = dg.MetadataValue.md(plots.as_markdown(distances_plot(recent, day)))
+            context.add_asset_metadata(shown, partition_key=day.isoformat())
 
     @dg.asset(
         **daily_asset(lifecycle, "monitoring", "closed_loop_report", kinds={"json"}),
