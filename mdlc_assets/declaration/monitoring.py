@@ -38,18 +38,13 @@ class OpenLoop(Declared):
         return self
 
 
-class Slice(Declared):
-    """A part of the events that is judged by itself; `where` is an expression (Polars SQL) over features."""
-
-    name: str
-    where: str
-
-
 class ClosedLoop(Declared):
     """Predictions against labels once they have arrived."""
 
     metrics: list[Metric] = ["auc_roc", "average_precision", "card_precision_100"]
-    slices: list[Slice] = []
+    slices: dict[str, str] = Field(
+        default={}, description="Name: which events are judged by themselves, in Polars SQL over features."
+    )
     calibration_days: int = Field(default=28, ge=7, le=120, description="Days over which calibration is judged.")
     calibration_low: float = Field(default=0.8, gt=0, lt=1, description="Realised / expected must not be below.")
     calibration_high: float = Field(default=1.25, gt=1, description="Realised / expected must not be above.")

@@ -166,5 +166,3 @@ def _psi(today: np.ndarray, expected: np.ndarray) -> float:
     a, b = np.maximum(today, _TINY), np.maximum(expected, _TINY)
     seen = (today > 0) | (expected > 0)
     return float(((a - b) * np.log(a / b))[seen].sum())
-
-

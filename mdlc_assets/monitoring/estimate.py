@@ -57,15 +57,18 @@ def estimate(score: np.ndarray, chance: np.ndarray) -> dict[str, float]:
     }
 
 
-def expected(calibration: Calibration, today: np.ndarray, recent: np.ndarray, recent_days: int) -> dict[str, Any] | None:
+def expected(
+    calibration: Calibration, today: np.ndarray, recent: np.ndarray, recent_days: int
+) -> dict[str, Any] | None:
     """What the day's document says: estimates of the day and of the last days together, beside what was realised
     on the days that calibrate."""
     if not calibration.enough or not len(today):
         return None
     chance = calibration.chances(today)
+    before = {"days": calibration.days, "positives": calibration.positives, "metrics": calibration.realised}
     return {
         "metrics": estimate(today, chance),
         "share": float(chance.mean()),
         "recent": {"days": recent_days, "metrics": estimate(recent, calibration.chances(recent))},
-        "calibrated_on": {"days": calibration.days, "positives": calibration.positives, "metrics": calibration.realised},
+        "calibrated_on": before,
     }

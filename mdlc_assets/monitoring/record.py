@@ -58,6 +58,11 @@ class Record:
             self._models[version] = about
         return self._models[version]
 
+    def model_on(self, day: date) -> dict[str, Any]:
+        """The model of the newest day up to `day` that was scored: a day that quality stopped has none of its own."""
+        newest = max((when for when in self._table("batch_predictions").days() if when <= day), default=None)
+        return self.model(0 if newest is None else self.version_on(newest))
+
     def learnt_from(self, version: int) -> tuple[date, date] | None:
         """The first and the last day a version learnt from."""
         refit = self.model(version)["refit"]
@@ -124,6 +129,18 @@ class Record:
         training = {when: {n: s for n, s in inputs[when].items() if n not in OUTPUTS} for when in training_days}
         return Reference(training, recent)
 
+    def sketches_to_show(self, day: date, count: int = 6) -> dict[str, tuple[Sketch, list[Sketch]]]:
+        """For the columns that moved most on a day: today's sketch and those of the healthy days behind it."""
+        documents = self.documents("open_loop_report", day, self.lifecycle.monitoring.open_loop.reference_days)
+        if day not in documents:
+            return {}
+        columns = documents[day]["columns"]
+        today = {**self.inputs(day), **from_table(self._table("output_profile").read_day(day))}
+        before = {when: said for when, said in documents.items() if when < day}
+        recent = self.reference(day, documents[day]["model_version"], before).recent
+        chosen = sorted((name for name in columns if name in today), key=lambda name: -columns[name]["size"])[:count]
+        return {name: (today[name], [one[name] for one in recent.values() if name in one]) for name in chosen}
+
     def scores(self, day: date) -> np.ndarray:
         """The scores of a day."""
         return self._table("batch_predictions").read_day(day, ["score"])["score"].to_numpy()
@@ -188,6 +205,7 @@ class Record:
                 own[day]["calibration_window"]["ratio"],
                 tuple(own[day]["calibration_window"]["interval"] or ()) or None,
                 own[day]["calibration_window"]["days"],
+                tuple(own[day]["promised_interval"] or ()) or None,
             )
             for day in self.unseen(version, sorted(own))
         ]
@@ -212,9 +230,22 @@ class Record:
             )
         return found
 
+    def before(self, name: str, day: date) -> dict[str, Any] | None:
+        """The newest of a stage's documents before a day."""
+        found = self._documents(name)
+        newest = max((when for when in found.days() if when < day), default=None)
+        return None if newest is None else found.read_document(newest)
+
+    def asked(self, today: date) -> date | None:
+        """The newest day before today whose verdict asked for a model."""
+        found = self.documents("retrain_decision", today - timedelta(days=1), _LABELLED_DAYS)
+        return max((day for day, said in found.items() if said["verdict"] == "retrain"), default=None)
+
     def decision_shares(self, day: date) -> dict[str, float]:
         """The share of each decision on a day; empty where none were made."""
         if not self._table("decisions").has(day):
             return {}
         decided = self._table("decisions").read_day(day, ["decision"])["decision"]
-        return {decision: count / len(decided) for decision, count in decided.value_counts().sort("decision").iter_rows()}
+        return {
+            decision: count / len(decided) for decision, count in decided.value_counts().sort("decision").iter_rows()
+        }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -79,7 +80,7 @@ def sketches(frame: pl.DataFrame, names: Iterable[str]) -> dict[str, Sketch]:
     return {name: sketch(frame[name]) for name in names}
 
 
-_SCHEMA = {
+_SCHEMA: dict[str, Any] = {
     "column": pl.String,
     "text": pl.Boolean,
     "rows": pl.Int64,

@@ -1,4 +1,4 @@
-"""The open loop: quiet days stay quiet, gross shifts alarm on their day, moderate ones within two, patterns are no drift."""
+"""The open loop: quiet days stay quiet, gross shifts alarm on their day, moderate ones on the next."""
 
 from __future__ import annotations
 
