@@ -139,7 +139,9 @@ def _weekday_median(y: np.ndarray, usual: np.ndarray, noise: np.ndarray, chosen:
     if not chosen.any():
         return usual
     spread = np.maximum(1.4826 * np.nanmedian(np.abs(y - usual), axis=0), noise)
-    own = np.nanmedian(y[chosen], axis=0)
+    # Of two middle values the one nearer to the other days, so that a change of level does not pass for a weekday.
+    low, high = (np.nanquantile(y[chosen], 0.5, axis=0, method=way) for way in ("lower", "higher"))
+    own = np.where(np.abs(low - usual) <= np.abs(high - usual), low, high)
     error = 1.25 * spread / np.sqrt(chosen.sum())
     return np.where(np.abs(own - usual) > _ANOTHER_WEEKDAY * error, own, usual)
 

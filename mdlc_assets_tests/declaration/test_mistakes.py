@@ -31,6 +31,11 @@ _TEXT = (SHIPPED / "payments_fraud" / "defs.yaml").read_text()
         ("positive: the payment", "positif: the payment", "labels.positif", "payment", "'positive'"),
         ("otherwise: allow", "otherwise: pass", "decisions", "pass", "pass: ..."),
         ("learning_rate: 0.05", "random_state: 3", "model", "random_state", "seed:"),
+        ("change: grows_by_day", "change: never_jumps", "entities.0.max_change", "None", "max_change: ..."),
+        ("change: grows_by_day", "change: grows", "quality.entities.0.change", "'grows'", "grows_by_day"),
+        ("change: grows_by_day", "change: never_sticks\n        stuck_days: 20", "look_back_days", "7", "at least 19"),
+        ("grace: 1d, severity: warn", "grace: 1d, severity: worn", "quality.labels.severity", "'worn'", "'error'"),
+        ("usual: {look_back_days: 42", "usual: {look_back: 42", "quality.usual.look_back", "42", "'look_back_days'"),
         ("name: payments_fraud", "name: Payments-Fraud", "name", "'Payments-Fraud'", "lower-case"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mdlc_assets.declaration.quality import EntityRule, VolumeRule
+from mdlc_assets.declaration.quality import EntityRule, RowRule, VolumeRule
 from mdlc_assets.quality.entities import entity_values, judge_entities
 from mdlc_assets.quality.history import DayFacts, History
 from mdlc_assets.quality.volume import judge_hours, judge_volume
@@ -69,10 +69,16 @@ def test_the_ages_364_54_54_54_stop_each_day_and_say_why() -> None:
         ("grows_by_day", [{1: [364]}, {1: [365, 54]}], [True, False]),
         ("never_falls", [{1: [3]}, {1: [3, 9]}, {1: [9]}, {1: [8]}], [True, True, True, False]),
         ("constant", [{1: [3]}, {1: [3]}, {1: [3, 4]}, {1: [3]}], [True, True, False, True]),
+        ("never_sticks", [{1: [3]}, {1: [3]}, {1: [3]}, {1: [3]}, {1: [4]}], [True, True, False, False, True]),
+        ("never_sticks", [{1: [3]}, {1: [3]}, {2: [9]}, {1: [3]}], [True, True, True, False]),
+        ("never_sticks", [{1: [3]}, {1: [4]}, {1: [3]}, {1: [3, 5]}], [True] * 4),
+        ("never_jumps", [{1: [100]}, {1: [110]}, {1: [100]}, {1: [89]}], [True, True, True, False]),
+        ("never_jumps", [{1: [100]}, {2: [0]}, {1: [120]}, {1: [131, 400]}], [True, True, True, False]),
     ],
 )
 def test_each_kind_of_change(change: str, days: list[dict[int, list[int]]], passed: list[bool]) -> None:
-    assert [verdict for verdict, _ in _judge(_rule(change), days)] == passed
+    more = {"max_change": 10} if change == "never_jumps" else {}
+    assert [verdict for verdict, _ in _judge(_rule(change, **more), days)] == passed
 
 
 def test_a_fault_that_outlasts_the_look_back_does_not_become_the_measure() -> None:
@@ -242,6 +248,48 @@ def test_stored_rows_that_were_tampered_with_fail_their_checks(tmp_path: Path) -
     assert said["schema", str(days[1])] == (False, "amount_min fails in 477 of 477 rows (amount)")
     passed, text = said["quarantined_share", str(days[1])]
     assert not passed and "Raw has 480 rows, 3 more than validated and quarantine together" in text
+
+
+def test_days_that_lasted_are_counted_through_dagster(tmp_path: Path) -> None:
+    """The seed's example, as the person who is called reads it."""
+    platform = Platform(str(tmp_path))
+    days = days_from(DAY, 4)
+    for day, age in zip(days, [364, 54, 54, 54], strict=True):
+        platform.put(f"{day}.parquet", with_ages(payments(day), age))
+    said = verdicts(platform.run(days[0], days[-1]))
+    assert said["account_age_grows", "2018-04-04"] == (
+        False,
+        "account_age_days must grow by one for each day; it does not for 100.0% of the 40 values of customer_id on "
+        "2018-04-04 that were seen before (2018-04-01); tolerated 0.1%. Most often the change is -310 over 3 days. "
+        "Since 2018-04-02, 3 days. For instance 364 on 2018-04-01, 54 on 2018-04-02, 54 on 2018-04-03, 54 on "
+        "2018-04-04. Mend: Ask the accounts team to send the day's file again; account age must grow by one a day.",
+    )
+    # A day that is run again by itself, from what the lake remembers, says the same.
+    again = verdicts(platform.run(days[3]))
+    assert again["account_age_grows", "2018-04-04"] == said["account_age_grows", "2018-04-04"]
+
+
+def test_a_rule_that_only_warns_leaves_its_rows_in(tmp_path: Path) -> None:
+    rule = RowRule(
+        name="cheap", holds="amount < 80", reason="Dear payments are rare.", severity="warn", tolerated_share=0.01
+    )
+    quality = shipped().quality.model_copy(update={"rows": [rule]})
+    platform = Platform(str(tmp_path), shipped().model_copy(update={"quality": quality}))
+    platform.put_days([DAY])
+    result = platform.run(DAY)
+    passed, text = verdicts(result)["cheap", str(DAY)]
+    dear = int((payments(DAY)["amount"] >= 80).sum())
+    assert dear and not passed and f"{dear} of 480 rows" in text and "Dear payments are rare" in text
+    assert ran(result, "next_stage") and platform.table("validated").read_day(DAY).height == 480
+
+
+def test_metrics_of_a_stopped_day_are_kept(tmp_path: Path) -> None:
+    platform = Platform(str(tmp_path))
+    platform.put(f"{DAY}.parquet", payments(DAY).with_columns(amount=pl.lit(-1.0)))
+    result = platform.run(DAY)
+    assert not ran(result, "quality_report")
+    metrics = platform.table("daily_metrics").read_day(DAY)
+    assert metrics.filter(metric="refused", category="amount_min")["value"].to_list() == [1.0]
 
 
 def test_reports_of_a_date_long_gone_do_not_matter(tmp_path: Path) -> None:
