@@ -33,6 +33,7 @@ def test_every_asset_presents_itself(repository: dg.RepositoryDefinition) -> Non
         "labels",
         "validated",
         "quarantine",
+        "daily_metrics",
         "quality_report",
         "features",
         "feature_state",

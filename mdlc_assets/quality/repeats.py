@@ -52,11 +52,13 @@ def _judge(
 ) -> RuleResult:
     if today.is_empty():
         return skipped(name, rule.severity, f"{day} has no rows")
-    seen = known.select(column, "day").unique(column, keep="last", maintain_order=True)
+    # Few are seen again, if any: those alone are looked at closely.
+    again = known.select(column, "day").join(today.select(column), on=column, how="semi", maintain_order="left")
+    seen = again.unique(column, keep="last", maintain_order=True)
     marked = today.select(column).join(seen, on=column, how="left", maintain_order="left")
     if column == "row":  # Ids are unique within the day by an earlier rule.
-        again = pl.col(column).is_first_distinct().not_() & pl.col("day").is_null()
-        marked = marked.with_columns(pl.when(again).then(pl.lit(day)).otherwise("day").alias("day"))
+        twice = pl.col(column).is_first_distinct().not_() & pl.col("day").is_null()
+        marked = marked.with_columns(pl.when(twice).then(pl.lit(day)).otherwise("day").alias("day"))
     repeated = marked.filter(pl.col("day").is_not_null())
     share = repeated.height / today.height
     text = (
