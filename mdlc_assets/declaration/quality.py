@@ -95,6 +95,12 @@ class UsualRule(Declared):
     scatters: float = Field(default=5, ge=3, le=20)
     least_change: float = Field(default=0.05, gt=0, description="Relative change below which nothing is said.")
     least_share: float = Field(default=0.005, gt=0, lt=1, description="The same for shares of rows, in points.")
+    stop_change: float | None = Field(
+        default=None,
+        gt=0,
+        description="The day stops, whatever the severity, when a quartile has risen, or fallen, by this factor more: "
+        "with 3 to four times what is usual, or a quarter.",
+    )
     severity: Severity = "warn"
 
 

@@ -1,6 +1,7 @@
 """Blocking asset checks: what is stored fits its schema, little is in quarantine, each day rule holds."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 
 import dagster as dg
@@ -92,6 +93,7 @@ def report_checks(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
     def check_report(context: dg.AssetCheckExecutionContext, lake: Lake) -> Iterator[CheckEvent]:
         reports = lake.documents(lifecycle.name, "quality_report")
         failed: dict[str, list[str]] = {rule.name: [] for rule in rules}
+        worst = {rule.name: rule.severity for rule in rules}
         days = days_in_run(context)
         for day in days:
             document = reports.read_document(day)
@@ -102,9 +104,11 @@ def report_checks(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
                 if not passed:
                     failed[rule.name].append(f"{day}: {text}")
                 observed = result.observed if result else None
-                yield _evaluation(key, rule.name, passed, text, day.isoformat(), rule.severity, observed)
+                severity = result.severity if result else rule.severity
+                worst[rule.name] = "stop" if severity == "stop" and not passed else worst[rule.name]
+                yield _evaluation(key, rule.name, passed, text, day.isoformat(), severity, observed)
         for rule in rules:
-            yield _summary(key, rule, failed[rule.name], len(days))
+            yield _summary(key, replace(rule, severity=worst[rule.name]), failed[rule.name], len(days))
 
     return check_report
 
@@ -135,7 +139,7 @@ def _spec(
         rule.name,
         asset=key,
         description=rule.description,
-        blocking=rule.severity == "stop",
+        blocking=rule.severity == "stop" or rule.may_stop,
         additional_deps=list(also_reads),
         partitions_def=days_of(lifecycle),
     )

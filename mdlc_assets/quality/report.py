@@ -50,6 +50,8 @@ class DayRule:
     name: str
     severity: Severity
     description: str
+    may_stop: bool = False
+    """Whether a verdict can be graver than the rule's own severity."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ def _day_rules(lifecycle: LifecycleDeclaration) -> Iterator[DayRule]:
         assert quality.usual is not None
         what = f"Metrics of {column}" if column else "Volume and quarantine"
         said = f"{what} are as on the same weekday in the {quality.usual.look_back_days} passed days before."
-        yield DayRule(usual.check_name(column), quality.usual.severity, said)
+        may_stop = quality.usual.stop_change is not None and bool(column)
+        yield DayRule(usual.check_name(column), quality.usual.severity, said, may_stop)
     if quality.repeats:
         within = f"in the {quality.repeats.look_back_days} passed days before"
         yield DayRule(REPEATED_IDS, quality.repeats.severity, f"No {lifecycle.dataset.id} was there {within}.")

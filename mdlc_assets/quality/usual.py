@@ -35,6 +35,7 @@ _LEAST_CHANGE_OF_STD = 5
 _NEVER_SEEN = 0.2
 _SHARES = {"nulls", "top_share", "zero_share", "whole_share", "true_share", "share", REFUSED}
 _COUNTS = {ROWS, "distinct", "max"}
+_QUARTILES = ("p25", "p50", "p75")
 _LEVELS = {"mean", "std", *QUANTILES}
 _MEND = (
     "compare the day's file with an earlier one and ask the owner of the data what changed; if the change is meant, "
@@ -93,8 +94,18 @@ def judge_usual(
         more = f" and {len(odd) - _NAMED} more metrics" if len(odd) > _NAMED else ""
         said_all = "; ".join(_in_words(said) for said in odd[:_NAMED]) + more
         text = f"{column or 'the day'} is unusual on {day}, a {day:%A}: {said_all}"
-        results.append(broken(name, rule.severity, most, text, _MEND, day=day, history=history))
+        severity = "stop" if any(_stops(rule, said) for said in odd) else rule.severity
+        results.append(broken(name, severity, most, text, _MEND, day=day, history=history))
     return results
+
+
+def _stops(rule: UsualRule, said: Deviation) -> bool:
+    """Whether a quartile moved so far that no features should be made from the day; single rows cannot move it."""
+    _, metric, _ = said.metric
+    if rule.stop_change is None or metric not in _QUARTILES:
+        return False
+    few, many = sorted((abs(said.value), abs(said.usual)))
+    return many >= (1 + rule.stop_change) * few
 
 
 def deviations(

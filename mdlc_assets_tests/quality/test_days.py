@@ -283,6 +283,20 @@ def test_a_rule_that_only_warns_leaves_its_rows_in(tmp_path: Path) -> None:
     assert ran(result, "next_stage") and platform.table("validated").read_day(DAY).height == 480
 
 
+def test_a_gross_change_of_a_metric_stops_and_a_moderate_one_warns(tmp_path: Path) -> None:
+    platform = Platform(str(tmp_path))
+    days = days_from(DAY, 9)
+    platform.put_days(days[:7])
+    for day, factor in zip(days[7:], (1.5, 100), strict=True):
+        platform.put(f"{day}.parquet", payments(day).with_columns((pl.col("amount") * factor).round(2)))
+    assert ran(platform.run(days[0], days[7]), "next_stage")
+    assert platform.report(days[7])["passed"]
+    result = platform.run(days[8])
+    passed, text = verdicts(result)["amount_usual", str(days[8])]
+    assert not passed and not ran(result, "next_stage") and not platform.report(days[8])["passed"]
+    assert f"Since {days[7]}, 2 days." in text and "Mend: compare" in text
+
+
 def test_metrics_of_a_stopped_day_are_kept(tmp_path: Path) -> None:
     platform = Platform(str(tmp_path))
     platform.put(f"{DAY}.parquet", payments(DAY).with_columns(amount=pl.lit(-1.0)))

@@ -143,6 +143,24 @@ def test_a_value_never_seen_needs_a_smaller_share() -> None:
     assert "rows with 'app' 0.33% where 0.00% is usual" in verdicts["channel_usual"].text
 
 
+def test_amounts_in_cents_stop_the_day_and_dearer_ones_do_not() -> None:
+    rng = np.random.default_rng(8)
+    rule = UsualRule(stop_change=3)
+    frames = [_rows(i, rng) for i in range(30)]
+    grave = {
+        factor: _watch([*frames, _rows(30, np.random.default_rng(9), factor=factor)], rule)[-1]["amount_usual"]
+        for factor in (100, 0.2, 2)
+    }
+    assert {factor: (said.passed, said.severity) for factor, said in grave.items()} == {
+        100: (False, "stop"),
+        0.2: (False, "stop"),
+        2: (False, "warn"),
+    }
+    one = frames[-1].with_columns(amount=pl.when(pl.col("transaction_id") == 1).then(1e9).otherwise("amount"))
+    verdict = _watch([*frames, one], rule)[-1]["amount_usual"]
+    assert not verdict.passed and verdict.severity == "warn"
+
+
 def test_with_a_week_or_less_it_says_so() -> None:
     rng = np.random.default_rng(6)
     verdicts = _watch([_rows(i, rng) for i in range(7)])[-1]
