@@ -102,7 +102,7 @@ def _plots(lifecycle: LifecycleDeclaration, found: Figures):  # type: ignore[no-
     )
     if found.open_loop:
         yield (
-            "What moved most (1 alarms; days in alarm shaded)",
+            "What moved most (at 1 it alarms; shaded: in alarm)",
             figures.distances_plot(found.open_loop, max(found.open_loop)),
         )
         yield "Share of decisions", figures.decisions_plot(lifecycle, found.open_loop)
