@@ -37,6 +37,16 @@ def problems_of(lifecycle: LifecycleDeclaration, found: Figures) -> list[Problem
     return sorted(problems, key=lambda problem: problem.level != "bad")
 
 
+def not_judged(found: Figures) -> set[str]:
+    """Keys of problems that nobody looked for on the day, since quality stopped it."""
+    missing = set()
+    if found.day not in found.open_loop:
+        missing |= {"scores", "inputs"}
+    if found.day not in found.retrain:
+        missing |= {"performance", "calibration"}
+    return missing
+
+
 def _broken_data(lifecycle: LifecycleDeclaration, found: Figures) -> list[Problem]:
     report = found.quality.get(found.day)
     owner = lifecycle.owners.quality

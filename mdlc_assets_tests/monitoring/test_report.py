@@ -9,7 +9,7 @@ import pytest
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.monitoring.front_page import front_page
-from mdlc_assets.monitoring.problems import Figures, problems_of
+from mdlc_assets.monitoring.problems import Figures, not_judged, problems_of
 from mdlc_assets.monitoring.report import Surroundings, render, summary
 from mdlc_assets_tests.monitoring.lives import FIRST, life
 
@@ -56,7 +56,7 @@ def test_a_stopped_day_has_a_page_that_names_the_mend(
     payments_fraud: LifecycleDeclaration, lives: dict[str, Figures]
 ) -> None:
     found = lives["stopped"]
-    assert found.day not in found.open_loop
+    assert not_judged(found) == {"scores", "inputs", "performance", "calibration"}
     problems = problems_of(payments_fraud, found)
     assert [(problem.key, problem.level, problem.owner) for problem in problems] == [
         ("quality", "bad", "team:payments-data")
