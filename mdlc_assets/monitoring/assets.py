@@ -114,6 +114,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                 longer.filter(when.is_in(days)),
                 record.promised(version),
                 record.predicted(day),
+                learnt=record.has_learnt(version, day),
             )
             lake.documents(name, "closed_loop_report").write_document(day, document)
             shown: dict[str, Any] = {"model version": version}

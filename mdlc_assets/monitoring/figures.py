@@ -23,6 +23,7 @@ _LINES = (plots.RED, plots.BLUE, plots.ORANGE, plots.GREEN)
 _MARKERS = ("o", "s", "^", "D")
 _MOST_BINS = 24
 _MOST_TEXTS = 8
+_MOSTLY_ONE = 0.6
 
 Documents = Mapping[date, Mapping[str, Any]]
 
@@ -69,10 +70,10 @@ def distances_plot(reports: Documents, day: date, count: int = 4) -> Figure:
 
 def realised_plot(lifecycle: LifecycleDeclaration, closed: Documents, open_loop: Documents) -> Figure:
     """The metric by day and over the last days with its interval, before what the gate promised; and the estimate
-    for the days that have no labels yet."""
+    for the days that have no labels yet. Days that the model has learnt from show nothing."""
     metric = lifecycle.monitoring.retrain.metric
     figure, axes = plots.new_figure(_WIDTH, _HEIGHT)
-    reports = sorted(closed.items())
+    reports = sorted((day, said) for day, said in closed.items() if not said["learnt"])
     promised = {day: said["promised"][metric] for day, said in reports if _value(said["promised"], metric)}
     if promised:
         days = plots.dates(list(promised))
@@ -160,6 +161,8 @@ def distribution_plot(name: str, today: Sketch, reference: Sequence[Sketch]) -> 
                 axes.stairs(100 * counts, edges, color=plots.RED, lw=1.8, label=kind)
             else:
                 axes.stairs(100 * counts, edges, fill=True, color=plots.GREY, alpha=0.45, label=kind)
+                if counts.max() > _MOSTLY_ONE:
+                    axes.set_yscale("symlog", linthresh=0.1)
     axes.set_ylabel("share" if today.text else "% of events")
     axes.set_xlabel(name, fontsize=9)
     axes.legend(fontsize=8, frameon=False)
