@@ -50,16 +50,17 @@ def distances_plot(reports: Documents, day: date, count: int = 4) -> Figure:
     """How far the columns that moved most are beyond the usual, in sizes that alarm; days in alarm are shaded."""
     figure, axes = plots.new_figure(_WIDTH, _HEIGHT)
     columns = reports[day]["columns"] if day in reports else {}
+    top = 1.0
     names = sorted(columns, key=lambda name: -columns[name]["size"])[:count]
     for colour, marker, name in zip(_LINES, _MARKERS, names, strict=False):
         kept = {
             when: said["columns"][name]["size"] for when, said in sorted(reports.items()) if name in said["columns"]
         }
         axes.plot(plots.dates(list(kept)), list(kept.values()), marker=marker, ms=3, color=colour, label=name)
+        top = max(top, *kept.values())
     for when in (when for when, said in reports.items() if said["alarm"]):
         axes.axvspan(*plots.dates([when, date.fromordinal(when.toordinal() + 1)]), color=plots.ORANGE, alpha=0.15, lw=0)
     axes.axhline(1, color=plots.GREY, linestyle="--", linewidth=1)
-    top = max((said["size"] for said in columns.values()), default=1.0)
     axes.set_ylim(0, max(1.5, 1.1 * top) if top < 20 else None)
     if top >= 20:
         axes.set_yscale("symlog", linthresh=1)

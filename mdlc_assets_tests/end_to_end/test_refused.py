@@ -16,7 +16,7 @@ from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import ModelLifecycle
 
 pytestmark = pytest.mark.slow
-_HISTORY, _LIVE = 40, 16
+_HISTORY, _LIVE = 34, 12
 
 
 @pytest.fixture(scope="module")
