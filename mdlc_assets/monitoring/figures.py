@@ -74,7 +74,7 @@ def realised_plot(lifecycle: LifecycleDeclaration, closed: Documents, open_loop:
     for the days that have no labels yet. Days that the model has learnt from show nothing."""
     metric = lifecycle.monitoring.retrain.metric
     figure, axes = plots.new_figure(_WIDTH, _HEIGHT)
-    reports = sorted((day, said) for day, said in closed.items() if not said["learnt"])
+    reports = sorted((day, said) for day, said in closed.items() if not said.get("learnt"))
     promised = {day: said["promised"][metric] for day, said in reports if _value(said["promised"], metric)}
     if promised:
         days = plots.dates(list(promised))

@@ -88,7 +88,7 @@ def summary(lifecycle: LifecycleDeclaration, found: Figures, problems: Sequence[
         "realised": {
             day.isoformat(): said["metrics"][metric]
             for day, said in reports.items()
-            if said["metrics"].get(metric) is not None and not said["learnt"]
+            if said["metrics"].get(metric) is not None and not said.get("learnt")
         },
         "promised": promised[-1] if promised else None,
     }
@@ -135,7 +135,7 @@ def _by_version(closed: Sequence[dict[str, Any]], metric: str) -> list[tuple[int
     """Version, mean of the metric over its days, and how many these are; only where there are two versions."""
     values: dict[int, list[float]] = {}
     for report in closed:
-        if report["metrics"].get(metric) is not None and not report["learnt"]:
+        if report["metrics"].get(metric) is not None and not report.get("learnt"):
             values.setdefault(report["model_version"], []).append(report["metrics"][metric])
     if len(values) < 2:
         return []
