@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -64,6 +65,18 @@ def test_a_stopped_day_has_a_page_that_names_the_mend(
     page = render(payments_fraud, found, problems, _AROUND)
     assert "Mend: ask the accounts team to send the file again" in page
     assert "nothing was scored" in page
+
+
+def test_alerts_hold_no_example_of_a_customer(payments_fraud: LifecycleDeclaration, lives: dict[str, Figures]) -> None:
+    found = lives["stopped"]
+    report = found.quality[found.day]
+    examples = ["customer_id 17: 364, 54, 54", "customer_id 18: 9, 9"]
+    text = f"ages must grow. For instance {'; '.join(examples)}. Mend: send the file again."
+    rule = {**report["rules"][0], "text": text, "examples": examples}
+    (problem,) = problems_of(
+        payments_fraud, replace(found, quality={**found.quality, found.day: {**report, "rules": [rule]}})
+    )
+    assert problem.why == "account_age_grows: ages must grow. Mend: send the file again."
 
 
 def test_pages_are_whole_in_themselves(payments_fraud: LifecycleDeclaration, lives: dict[str, Figures]) -> None:
