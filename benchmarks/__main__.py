@@ -5,11 +5,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from benchmarks import batch_scoring, features, history, incidents, quality, serving
+from benchmarks import batch_scoring, features, history, incidents, monitoring, quality, serving
 
 if __name__ == "__main__":
     source = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/payments")
-    on_source = (features, history, quality, incidents)
-    for benchmark, given in (*((one, source) for one in on_source), (serving, 2_000), (batch_scoring, None)):
+    for benchmark, given in (
+        (features, source),
+        (history, source),
+        (quality, source),
+        (monitoring, source),
+        (incidents, source),
+        (serving, 2_000),
+        (batch_scoring, None),
+    ):
         print(f"\n## {benchmark.__name__}\n")
         benchmark.main(*([] if given is None else [given]))

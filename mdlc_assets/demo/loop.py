@@ -81,6 +81,8 @@ class Loop:
         ran = []
         for name in _SENSORS:
             full = f"{self.lifecycle.name}_{name}"
+            if not self._repository.has_sensor_def(full):
+                continue
             sensor = self._repository.get_sensor_def(full)
             with dg.build_sensor_context(
                 instance=self.instance,

@@ -15,7 +15,7 @@ from mdlc_assets.monitoring.expectation import Expectation
 from mdlc_assets.monitoring.figures import distances_plot, realised_plot
 from mdlc_assets.monitoring.front_page import front_page
 from mdlc_assets.monitoring.open_loop import watch
-from mdlc_assets.monitoring.problems import Figures, problems_of
+from mdlc_assets.monitoring.problems import Figures, not_judged, problems_of
 from mdlc_assets.monitoring.record import OUTPUTS, Record
 from mdlc_assets.monitoring.report import Surroundings, render, summary
 from mdlc_assets.monitoring.retrain_policy import Situation, decide
@@ -114,6 +114,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                 longer.filter(when.is_in(days)),
                 record.promised(version),
                 record.predicted(day),
+                learnt=record.has_learnt(version, day),
             )
             lake.documents(name, "closed_loop_report").write_document(day, document)
             shown: dict[str, Any] = {"model version": version}
@@ -185,7 +186,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             page = render(lifecycle, found, problems, around)
             where = reports.put(name, day, page, summary(lifecycle, found, problems))
             reports.put_front(front_page(reports.summaries()))
-            told = alerts.tell(name, day, problems)
+            told = alerts.tell(name, day, problems, not_judged(found))
             context.add_asset_metadata(
                 {"page": dg.MetadataValue.path(where), "problems": len(problems), "told": told},
                 partition_key=day.isoformat(),

@@ -24,11 +24,14 @@ def realised(
     longer: pl.DataFrame,
     promised: Mapping[str, Any] | None,
     predicted: int,
+    *,
+    learnt: bool = False,
 ) -> dict[str, Any]:
     """The document of a day. `today`, `recent` and `longer` are predictions with labels: of the day, of the last
     days up to it by which the policy judges, and of those over which calibration is judged. Slices are columns
     of `recent`, see `with_slices`. `promised` is the evaluation with which the version passed its gate;
-    `predicted` counts the day's scored events, labelled or not.
+    `predicted` counts the day's scored events, labelled or not; `learnt` says that the version has learnt from the
+    day, which then shows nothing.
     """
     label = lifecycle.labels.column
     expected, positives = float(today["score"].sum()), int(today[label].sum())
@@ -36,6 +39,7 @@ def realised(
     return {
         "rows": today.height,
         "positives": positives,
+        "learnt": learnt,
         "model_version": int(today["model_version"].max() or 0),  # type: ignore[arg-type]
         "metrics": _metrics(lifecycle, today),
         "interval": _resampled(lifecycle, today).interval(metric),

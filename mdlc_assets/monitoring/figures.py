@@ -23,6 +23,7 @@ _LINES = (plots.RED, plots.BLUE, plots.ORANGE, plots.GREEN)
 _MARKERS = ("o", "s", "^", "D")
 _MOST_BINS = 24
 _MOST_TEXTS = 8
+_MOSTLY_ONE = 0.6
 
 Documents = Mapping[date, Mapping[str, Any]]
 
@@ -49,16 +50,17 @@ def distances_plot(reports: Documents, day: date, count: int = 4) -> Figure:
     """How far the columns that moved most are beyond the usual, in sizes that alarm; days in alarm are shaded."""
     figure, axes = plots.new_figure(_WIDTH, _HEIGHT)
     columns = reports[day]["columns"] if day in reports else {}
+    top = 1.0
     names = sorted(columns, key=lambda name: -columns[name]["size"])[:count]
     for colour, marker, name in zip(_LINES, _MARKERS, names, strict=False):
         kept = {
             when: said["columns"][name]["size"] for when, said in sorted(reports.items()) if name in said["columns"]
         }
         axes.plot(plots.dates(list(kept)), list(kept.values()), marker=marker, ms=3, color=colour, label=name)
+        top = max(top, *kept.values())
     for when in (when for when, said in reports.items() if said["alarm"]):
         axes.axvspan(*plots.dates([when, date.fromordinal(when.toordinal() + 1)]), color=plots.ORANGE, alpha=0.15, lw=0)
     axes.axhline(1, color=plots.GREY, linestyle="--", linewidth=1)
-    top = max((said["size"] for said in columns.values()), default=1.0)
     axes.set_ylim(0, max(1.5, 1.1 * top) if top < 20 else None)
     if top >= 20:
         axes.set_yscale("symlog", linthresh=1)
@@ -69,10 +71,10 @@ def distances_plot(reports: Documents, day: date, count: int = 4) -> Figure:
 
 def realised_plot(lifecycle: LifecycleDeclaration, closed: Documents, open_loop: Documents) -> Figure:
     """The metric by day and over the last days with its interval, before what the gate promised; and the estimate
-    for the days that have no labels yet."""
+    for the days that have no labels yet. Days that the model has learnt from show nothing."""
     metric = lifecycle.monitoring.retrain.metric
     figure, axes = plots.new_figure(_WIDTH, _HEIGHT)
-    reports = sorted(closed.items())
+    reports = sorted((day, said) for day, said in closed.items() if not said.get("learnt"))
     promised = {day: said["promised"][metric] for day, said in reports if _value(said["promised"], metric)}
     if promised:
         days = plots.dates(list(promised))
@@ -160,6 +162,8 @@ def distribution_plot(name: str, today: Sketch, reference: Sequence[Sketch]) -> 
                 axes.stairs(100 * counts, edges, color=plots.RED, lw=1.8, label=kind)
             else:
                 axes.stairs(100 * counts, edges, fill=True, color=plots.GREY, alpha=0.45, label=kind)
+                if counts.max() > _MOSTLY_ONE:
+                    axes.set_yscale("symlog", linthresh=0.1)
     axes.set_ylabel("share" if today.text else "% of events")
     axes.set_xlabel(name, fontsize=9)
     axes.legend(fontsize=8, frameon=False)

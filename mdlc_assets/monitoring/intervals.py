@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.sparse import csr_array
+from scipy.stats import poisson
 
 _RESAMPLES = 200
 _LEVELS = (0.025, 0.975)
+# Poisson's counts with mean 1, each as often as its chance.
+_POISSON = poisson.ppf((np.arange(65_536) + 0.5) / 65_536, 1.0).astype(np.float32)
 
 Interval = tuple[float, float]
 
@@ -25,7 +28,8 @@ class Resampled:
         self.entities = int(self.entity.max()) + 1 if len(entity) else 0
         rng = np.random.default_rng(seed)
         # Entities by resamples: how often each was drawn. Poisson counts stand in for drawing with replacement.
-        self.weights = rng.poisson(1.0, (self.entities, _RESAMPLES)).astype(float)
+        # They are looked up, which is ten times quicker than to draw them.
+        self.weights = _POISSON[rng.integers(0, len(_POISSON), (self.entities, _RESAMPLES), dtype=np.uint16)]
 
     def interval(self, metric: str) -> Interval | None:
         """95 % of a ranking metric; None for others, and where a resample has one class only."""
@@ -59,9 +63,9 @@ class Resampled:
         return _bounds(found / expected) if expected.min() > 0 else None
 
     def _sums(self, segment: np.ndarray, kept: np.ndarray, segments: int) -> np.ndarray:
-        ones = np.ones(len(segment))
+        ones = np.ones(len(segment), dtype=np.float32)
         matrix = csr_array((ones, (segment, self.entity[kept])), shape=(segments, self.entities))
-        return np.asarray(matrix @ self.weights)
+        return np.asarray(matrix @ self.weights, dtype=float)
 
 
 def _bounds(values: np.ndarray) -> Interval:

@@ -37,13 +37,23 @@ def problems_of(lifecycle: LifecycleDeclaration, found: Figures) -> list[Problem
     return sorted(problems, key=lambda problem: problem.level != "bad")
 
 
+def not_judged(found: Figures) -> set[str]:
+    """Keys of problems that nobody looked for on the day, since quality stopped it."""
+    missing = set()
+    if found.day not in found.open_loop:
+        missing |= {"scores", "inputs"}
+    if found.day not in found.retrain:
+        missing |= {"performance", "calibration"}
+    return missing
+
+
 def _broken_data(lifecycle: LifecycleDeclaration, found: Figures) -> list[Problem]:
     report = found.quality.get(found.day)
     owner = lifecycle.owners.quality
     if report is None or all(rule["passed"] for rule in report["rules"]):
         return []
     broken = [rule for rule in report["rules"] if not rule["passed"]]
-    why = " ".join(f"{rule['rule']}: {rule['text']}." for rule in broken)
+    why = " ".join(f"{rule['rule']}: {_without_values(rule).rstrip('.')}." for rule in broken)
     if not report["passed"]:
         since = _first_of_spell(found, found.quality, lambda said: not said["passed"])
         return [
@@ -69,6 +79,14 @@ def _broken_data(lifecycle: LifecycleDeclaration, found: Figures) -> list[Proble
             found.day.isoformat(),
         )
     ]
+
+
+def _without_values(rule: Mapping[str, Any]) -> str:
+    """A rule's text less the examples in it: these are values of customers, and alerts travel."""
+    text, examples = str(rule["text"]), list(rule.get("examples") or [])
+    for example in ["; ".join(examples), *examples]:
+        text = text.replace(f" For instance {example}.", "").replace(example, "...") if example else text
+    return text
 
 
 def _verdict(lifecycle: LifecycleDeclaration, found: Figures) -> list[Problem]:

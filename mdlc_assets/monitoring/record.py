@@ -156,9 +156,12 @@ class Record:
 
     def unseen(self, version: int, days: Sequence[date]) -> list[date]:
         """Those of the days that a version did not learn from, unless there are none."""
+        return [day for day in days if not self.has_learnt(version, day)] or list(days)
+
+    def has_learnt(self, version: int, day: date) -> bool:
+        """Whether a version was made from the labels of a day, or of later ones."""
         learnt = self.learnt_from(version)
-        later = [day for day in days if learnt is None or day > learnt[1]]
-        return later or list(days)
+        return learnt is not None and day <= learnt[1]
 
     def scored_and_labelled(self, days: Sequence[date]) -> pl.DataFrame:
         """Predictions of the days with their labels and `known_at`; events without a label are left out."""

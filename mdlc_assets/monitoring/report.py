@@ -88,7 +88,7 @@ def summary(lifecycle: LifecycleDeclaration, found: Figures, problems: Sequence[
         "realised": {
             day.isoformat(): said["metrics"][metric]
             for day, said in reports.items()
-            if said["metrics"].get(metric) is not None
+            if said["metrics"].get(metric) is not None and not said.get("learnt")
         },
         "promised": promised[-1] if promised else None,
     }
@@ -102,7 +102,7 @@ def _plots(lifecycle: LifecycleDeclaration, found: Figures):  # type: ignore[no-
     )
     if found.open_loop:
         yield (
-            "What moved most (1 alarms; days in alarm shaded)",
+            "What moved most (at 1 it alarms; shaded: in alarm)",
             figures.distances_plot(found.open_loop, max(found.open_loop)),
         )
         yield "Share of decisions", figures.decisions_plot(lifecycle, found.open_loop)
@@ -135,7 +135,7 @@ def _by_version(closed: Sequence[dict[str, Any]], metric: str) -> list[tuple[int
     """Version, mean of the metric over its days, and how many these are; only where there are two versions."""
     values: dict[int, list[float]] = {}
     for report in closed:
-        if report["metrics"].get(metric) is not None:
+        if report["metrics"].get(metric) is not None and not report.get("learnt"):
             values.setdefault(report["model_version"], []).append(report["metrics"][metric])
     if len(values) < 2:
         return []

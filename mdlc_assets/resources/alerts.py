@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import smtplib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from email.message import EmailMessage
@@ -74,10 +74,13 @@ class Alerts(dg.ConfigurableResource):
             cloudwatch_namespace=given("MDLC_ALERT_CLOUDWATCH", ""),
         )
 
-    def tell(self, lifecycle: str, day: date, problems: Sequence[Problem]) -> list[str]:
+    def tell(
+        self, lifecycle: str, day: date, problems: Sequence[Problem], not_judged: Collection[str] = ()
+    ) -> list[str]:
         """Tell what has changed since the last day told of; says what, such as `new performance`.
 
-        A day before the newest one told of changes nothing: a backfill is no news.
+        A day before the newest one told of changes nothing: a backfill is no news. Problems whose key was
+        `not_judged` on the day stand as they stood.
         """
         storage = open_storage(self.root)
         state = _read(storage, f"{lifecycle}/open.json") or {"day": "", "open": {}}
@@ -93,7 +96,11 @@ class Alerts(dg.ConfigurableResource):
                 changes.append((change, problem))
             # A problem that eases a little and comes back to where it was is not told again.
             kept[key] = asdict(problem) if change or told is None else {**told, "why": problem.why}
-        changes += [("over", Problem(**told)) for key, told in state["open"].items() if key not in now]
+        for key, told in state["open"].items():
+            if key not in now and key in not_judged:
+                kept[key] = told
+            elif key not in now:
+                changes.append(("over", Problem(**told)))
         for change, problem in changes:
             notice = {"lifecycle": lifecycle, "day": day.isoformat(), "change": change, **asdict(problem)}
             storage.write(f"{lifecycle}/{day}-{problem.key}-{change}.json", _bytes(notice))

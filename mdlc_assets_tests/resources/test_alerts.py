@@ -53,6 +53,14 @@ def test_the_same_problem_is_told_once_until_it_worsens_or_is_over(tmp_path: Pat
     assert open_storage(str(tmp_path)).names("outbox") == []
 
 
+def test_a_day_on_which_nobody_looked_ends_nothing(tmp_path: Path) -> None:
+    alerts = Alerts(root=str(tmp_path))
+    broken = replace(_WORSE_MODEL, key="quality")
+    assert _tell(alerts, 0, _DRIFT) == ["new inputs"]
+    assert alerts.tell(_NAME, _DAY + timedelta(days=1), [broken], {"inputs", "scores"}) == ["new quality"]
+    assert _tell(alerts, 1, _DRIFT) == ["over quality"]
+
+
 @pytest.fixture
 def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """A receiver that answers with `status` and keeps what it got."""
