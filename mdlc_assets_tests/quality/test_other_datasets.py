@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -203,3 +204,28 @@ def test_a_damaged_reference_fails_with_its_file(tmp_path: Path) -> None:
     platform.put(f"{DAY}.parquet", b"PAR1 cut", "terminals")
     result = platform.run(DAY)
     assert not result.success and "2018-04-01.parquet: (file): the file is cut off. Mend" in failure_text(result)
+
+
+def test_files_and_labels_that_came_late_through_dagster(tmp_path: Path) -> None:
+    dataset = shipped().dataset.model_copy(update={"end": None})
+    platform = Platform(str(tmp_path), shipped().model_copy(update={"dataset": dataset}))
+    days = days_from(DAY, 10)
+    platform.put_days(days)
+    for day in days:
+        came = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(hours=40 if day == days[9] else 26)
+        file = tmp_path / "landing" / "payments_fraud" / "transactions" / f"{day}.parquet"
+        os.utime(file, (came.timestamp(), came.timestamp()))
+    # The labels of the first day are all there; of the second every other is.
+    for day, step in zip(days[:2], (1, 2), strict=True):
+        known = (pl.col("event_time") + timedelta(days=7)).alias("known_at")
+        labels = payments(day).gather_every(step).select("transaction_id", known, is_fraud=pl.lit(0))
+        platform.put(f"{day}.parquet", labels, "labels")
+    result = platform.run(days[0], days[-1])
+    said = verdicts(result)
+    assert said["arrived_in_time", str(days[8])][0]
+    late, text = said["arrived_in_time", str(days[9])]
+    assert not late and "came 40 hours after the day began; expected within 36h" in text
+    assert said["labels_due", str(days[8])][0] and "0 of 480" in said["labels_due", str(days[8])][1]
+    due, text = said["labels_due", str(days[9])]
+    assert not due and "240 of 480 events of 2018-04-02 (50.00%) have no label by the end of 2018-04-10" in text
+    assert ran(result, "next_stage")  # both only warn
