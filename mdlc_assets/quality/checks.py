@@ -16,6 +16,9 @@ from mdlc_assets.quality.schemas import complaints, stored_schema
 from mdlc_assets.quality.volume import QUARANTINED_SHARE, judge_quarantined
 from mdlc_assets.resources.lake import Lake
 
+# What was validated fits; so what does not fit was changed afterwards, by hand or by another version of the rules.
+_CHANGED = "The stored rows are not those that were checked. Mend: run validated and quarantine again for the day."
+
 CheckEvent = dg.AssetCheckEvaluation | dg.AssetCheckResult
 
 
@@ -67,7 +70,7 @@ def validated_checks(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinitio
                     f"{text.rstrip('.')}. Raw has {arrived:,} rows, {abs(lost):,} {'more' if lost > 0 else 'fewer'} "
                     "than validated and quarantine together. Mend: run validated and quarantine again for the day."
                 )
-            fits = f"{stored.height:,} rows fit the schema" if not against else "; ".join(against)
+            fits = f"{stored.height:,} rows fit the schema" if not against else f"{'; '.join(against)}. {_CHANGED}"
             for name, passed, words, observed in (
                 ("schema", not against, fits, None),
                 (QUARANTINED_SHARE, share.passed and not lost, text, share.observed),
