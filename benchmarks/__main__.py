@@ -5,14 +5,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from benchmarks import batch_scoring, features, history, serving, spark
+from benchmarks import batch_scoring, features, features_tenfold, history, incidents, monitoring, quality, serving, spark
 
 if __name__ == "__main__":
     source = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/payments")
     for benchmark, given in (
         (features, source),
+        (features_tenfold, source),
         (spark, source),
         (history, source),
+        (quality, source),
+        (monitoring, source),
+        (incidents, source),
         (serving, 2_000),
         (batch_scoring, None),
     ):

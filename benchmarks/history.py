@@ -20,7 +20,7 @@ from mdlc_assets.definitions import embedded_resources, lifecycle_files
 from mdlc_assets.demo.feed import FolderFeed
 from mdlc_assets.home import Home
 
-_ASSETS = ("labels", "raw", "validated", "quarantine", "quality_report", "feature_state", "features")
+_ASSETS = ("labels", "raw", "validated", "quarantine", "daily_metrics", "quality_report", "feature_state", "features")
 
 
 def main(source: Path) -> None:

@@ -180,6 +180,24 @@ def stop(lifecycle: str) -> None:
     click.echo(f"The endpoint of {lifecycle} is stopped.")
 
 
+@main.command()
+@click.argument("lifecycle")
+@click.option("--days", default=60, show_default=True, help="How many of the last validated days to look at.")
+def profile(lifecycle: str, days: int) -> None:
+    """Suggest rules for LIFECYCLE from its history, as a piece of YAML for its declaration."""
+    from mdlc_assets.definitions import embedded_resources
+    from mdlc_assets.home import Home
+    from mdlc_assets.quality.profile import as_yaml, suggest
+
+    declaration = _lifecycle(lifecycle).declaration
+    validated = embedded_resources(Home())["lake"].table(lifecycle, "validated")
+    try:
+        found = suggest(declaration, {day: validated.read_day(day) for day in validated.days()[-days:]})
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(as_yaml(found) if found else "# history suggests nothing that is not declared", nl=not found)
+
+
 @main.group()
 def features() -> None:
     """Feature tables and the state they follow from."""

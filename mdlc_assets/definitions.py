@@ -44,8 +44,8 @@ def embedded_resources(home: Home) -> dict[str, Any]:
         "registry": Registry(tracking_uri=home.mlflow_uri, artifact_root=str(home.mlflow_artifacts)),
         "endpoints": Endpoints(root=str(home.endpoints)),
         "online_store": OnlineStore(path=str(home.root / "online" / "store.db")),
-        "alerts": Alerts(root=str(home.root / "alerts"), webhook=os.environ.get("MDLC_ALERT_WEBHOOK", "")),
-        "reports": Reports(root=str(home.reports)),
+        "alerts": Alerts.from_environment(str(home.root / "alerts")),
+        "reports": Reports.from_environment(str(home.reports)),
         "spark_cluster": spark_from_environment(),
     }
 

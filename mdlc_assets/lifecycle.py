@@ -16,6 +16,7 @@ from mdlc_assets.features.declared import features_problems
 from mdlc_assets.integration.assets import integration_definitions
 from mdlc_assets.integration.declared import integration_problems
 from mdlc_assets.monitoring.assets import monitoring_definitions
+from mdlc_assets.monitoring.declared import monitoring_problems
 from mdlc_assets.quality.assets import quality_definitions
 from mdlc_assets.quality.declared import quality_problems
 from mdlc_assets.sourcing.assets import sourcing_definitions
@@ -31,7 +32,7 @@ _STAGES = (
     monitoring_definitions,
     integration_definitions,
 )
-_DEEPER_CHECKS = (quality_problems, features_problems, training_problems, integration_problems)
+_DEEPER_CHECKS = (quality_problems, features_problems, training_problems, monitoring_problems, integration_problems)
 
 
 class ModelLifecycle(dg.Component):

@@ -16,7 +16,7 @@ from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import ModelLifecycle
 from mdlc_assets.workflows.jobs import job_name
 
-_SENSORS = ("new_files", "retrain_when_asked", "deploy_approved")
+_SENSORS = ("new_files", "stopped_days", "retrain_when_asked", "deploy_approved")
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -81,6 +81,8 @@ class Loop:
         ran = []
         for name in _SENSORS:
             full = f"{self.lifecycle.name}_{name}"
+            if not self._repository.has_sensor_def(full):
+                continue
             sensor = self._repository.get_sensor_def(full)
             with dg.build_sensor_context(
                 instance=self.instance,

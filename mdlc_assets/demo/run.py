@@ -145,7 +145,7 @@ def _tell(loop: Loop, day: date, runs: list[Ran], told: Told) -> None:
             told.inputs_in_alarm = open_loop["alarm"]
             decision = lake.documents(name, "retrain_decision").read_document(day)
             if decision["verdict"] != "none":
-                kind = "wait" if decision["verdict"] == "wait" else "ask"
+                kind = "ask" if decision["verdict"] == "retrain" else "wait"
                 told.add(day, kind, decision["reasons"][0])
         elif ran.workflow == "retrain" and ran.success:
             verdict = lake.documents(name, "evaluation").read_document(day)

@@ -36,6 +36,7 @@ def print_summary(console: Console, loop: Loop, story: Story, told: Told, home: 
     report = home.reports / name / "latest.html"
     for text, where in (
         ("Report", report),
+        ("All lifecycles", home.reports / "index.html"),
         ("Lake", home.lake / name),
         ("Alerts", home.root / "alerts"),
         ("Dagster UI, on this very state", "make dev  (http://127.0.0.1:3000)"),

@@ -1,96 +1,128 @@
-"""`open_loop_report`, `closed_loop_report`, `retrain_decision` and `daily_report`."""
+"""`drift_profile`, `open_loop_report`, `closed_loop_report`, `retrain_decision` and `daily_report`."""
 
-from datetime import timedelta
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
+from typing import Any
 
 import dagster as dg
 
+from mdlc_assets import plots
 from mdlc_assets.asset_style import asset_key, daily_asset, days_before, days_in_run
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.monitoring import open_loop
 from mdlc_assets.monitoring.checks import monitoring_checks
-from mdlc_assets.monitoring.closed_loop import realised
-from mdlc_assets.monitoring.record import Record
-from mdlc_assets.monitoring.report import Figures, render
+from mdlc_assets.monitoring.closed_loop import realised, with_slices
+from mdlc_assets.monitoring.expectation import Expectation
+from mdlc_assets.monitoring.figures import distances_plot, realised_plot
+from mdlc_assets.monitoring.front_page import front_page
+from mdlc_assets.monitoring.open_loop import watch
+from mdlc_assets.monitoring.problems import Figures, not_judged, problems_of
+from mdlc_assets.monitoring.record import OUTPUTS, Record
+from mdlc_assets.monitoring.report import Surroundings, render, summary
 from mdlc_assets.monitoring.retrain_policy import Situation, decide
+from mdlc_assets.monitoring.sketch import to_table
 from mdlc_assets.resources.alerts import Alerts
 from mdlc_assets.resources.lake import DayAbsentError, Lake
+from mdlc_assets.resources.registry import Registry
 from mdlc_assets.resources.reports import Reports
 
 _SHOWN_DAYS = 28
 _RECENT_DAYS = 3
+_THREADS = 4
 
 
 def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
     """Stage 7 of a lifecycle."""
     name, monitors = lifecycle.name, lifecycle.monitoring
     delay = lifecycle.labels.delay_days
-    features = lifecycle.features.names()
+
+    @dg.asset(
+        **daily_asset(lifecycle, "monitoring", "drift_profile"),
+        deps=[asset_key(lifecycle, "features"), asset_key(lifecycle, "validated")],
+        description="A sketch of each input of the day, at most 512 weighted points: what later days are compared "
+        "with, without reading the rows again.",
+    )
+    def drift_profile(context: dg.AssetExecutionContext, lake: Lake) -> None:
+        record = Record(lifecycle, lake)
+        table = lake.table(name, "drift_profile")
+        days = days_in_run(context)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for day, found in zip(days, pool.map(record.sketch_inputs, days), strict=True):
+                size = table.write_day(day, to_table(found)).size
+                context.add_asset_metadata({"columns": len(found), "bytes": size}, partition_key=day.isoformat())
 
     @dg.asset(
         **daily_asset(lifecycle, "monitoring", "open_loop_report", kinds={"json"}),
-        deps=[asset_key(lifecycle, "features"), asset_key(lifecycle, "batch_predictions")],
-        description="Inputs and scores of the day against the days the champion learnt from: distance, shift and "
-        "alarm for each column. Needs no labels. Drift alone does not ask for retraining.",
+        deps=[asset_key(lifecycle, upstream) for upstream in ("drift_profile", "batch_predictions", "decisions")],
+        description="Inputs, scores and decisions of the day against healthy days and against those the champion "
+        "learnt from: distances, alarm, and the performance to be expected. Needs no labels. Drift alone does not "
+        "ask for retraining.",
     )
-    def open_loop_report(context: dg.AssetExecutionContext, lake: Lake, alerts: Alerts) -> None:
+    def open_loop_report(context: dg.AssetExecutionContext, lake: Lake, registry: Registry) -> None:
         record = Record(lifecycle, lake)
         documents = lake.documents(name, "open_loop_report")
-        profiles: dict[int, dict[str, open_loop.Profile]] = {}
+        expectation = Expectation(record, registry)
         for day in days_in_run(context):
             version = _version_on(record, day)
-            if version not in profiles:
-                profiles[version] = record.profiles(version, features)
-            today = open_loop.columns_of(lake.table(name, "features").read_day(day), features)
-            found = dict(profiles[version])
-            scores = record.scores_before(day, version)
-            if open_loop.enough_reference(list(scores)):
-                found["score"] = open_loop.make_profile(scores)
-                today["score"] = record.scores(day)
-            columns = open_loop.compare(monitors.open_loop, day, today, found)
-            before = [
-                documents.read_document(day - timedelta(days=back))["marked"]
-                for back in (1, 2)
-                if day - timedelta(days=back) in documents.days()
-            ]
-            alarmed, reasons = open_loop.judge(monitors.open_loop, columns, before)
-            documents.write_document(
-                day,
-                {
-                    "alarm": bool(alarmed),
-                    "alarmed": alarmed,
-                    "marked": [column for column, said in columns.items() if said["marked"]],
-                    "reasons": reasons or ["too few training days to compare with" if not found else "as in training"],
-                    "columns": columns,
-                    "model_version": version,
-                },
-            )
-            if alarmed:
-                alerts.send(name, day, "open_loop", "; ".join(reasons), lifecycle.owners.monitoring)
-            context.add_asset_metadata(
-                {"alarm": bool(alarmed), "reasons": "; ".join(reasons) or "as in training"},
-                partition_key=day.isoformat(),
-            )
+            before = record.documents("open_loop_report", day - timedelta(days=1), monitors.open_loop.reference_days)
+            today = {**record.inputs(day), **record.outputs(day)}
+            reference = record.reference(day, version, before)
+            document = watch(monitors.open_loop, day, today, reference, before, outputs=OUTPUTS)
+            document |= {
+                "model_version": version,
+                "decisions": record.decision_shares(day),
+                "estimated": expectation.of_day(day, version),
+            }
+            documents.write_document(day, document)
+            shown: dict[str, Any] = {"alarm": document["alarm"], "reasons": "; ".join(document["reasons"])}
+            if day == days_in_run(context)[-1]:
+                recent = record.documents("open_loop_report", day, _SHOWN_DAYS)
+                shown["drift"] = dg.MetadataValue.md(plots.as_markdown(distances_plot(recent, day)))
+            context.add_asset_metadata(shown, partition_key=day.isoformat())
 
     @dg.asset(
         **daily_asset(lifecycle, "monitoring", "closed_loop_report", kinds={"json"}),
-        deps=[asset_key(lifecycle, "batch_predictions"), asset_key(lifecycle, "labels")],
+        deps=[asset_key(lifecycle, upstream) for upstream in ("batch_predictions", "labels")],
         description="How right the model was on the day, made when its labels have come: metrics of the day and of "
-        "the last days together, calibration, beside what the gate promised.",
+        "the last days together with intervals, calibration, declared slices, beside what the gate promised; and how "
+        "late the labels were.",
     )
     def closed_loop_report(context: dg.AssetExecutionContext, lake: Lake) -> None:
         record = Record(lifecycle, lake)
+        slices = monitors.closed_loop.slices
         for day in days_in_run(context):
+            version = _version_on(record, day)
+
+            def scored_days(count: int, day: date = day, version: int = version) -> list[date]:
+                window = [day - timedelta(days=back) for back in range(count)]
+                return record.unseen(version, record.days_scored_by(version, window))
+
             try:
-                today = record.scored_and_labelled([day])
+                days = scored_days(monitors.closed_loop.calibration_days)
+                longer = record.scored_and_labelled(sorted({*days, day}))
+                when = longer[lifecycle.dataset.time].dt.date()
+                recent_days = scored_days(monitors.retrain.for_days)
+                recent = longer.filter(when.is_in(recent_days))
+                if slices:
+                    features = record.features(recent_days, lifecycle.features.names())
+                    recent = with_slices(lifecycle, recent, features)
             except DayAbsentError as error:
                 raise dg.Failure(description=str(error), allow_retries=False) from None
-            version = int(today["model_version"].max() or 0)  # type: ignore[arg-type]
-            window = [day - timedelta(days=back) for back in range(monitors.retrain.for_days)]
-            recent = record.scored_and_labelled(record.days_scored_by(version, window))
-            document = realised(lifecycle, today, recent, record.promised(version))
+            document = realised(
+                lifecycle,
+                longer.filter(when == day),
+                recent,
+                longer.filter(when.is_in(days)),
+                record.promised(version),
+                record.predicted(day),
+                learnt=record.has_learnt(version, day),
+            )
             lake.documents(name, "closed_loop_report").write_document(day, document)
-            shown = {metric: value for metric, value in document["metrics"].items() if value is not None}
-            context.add_asset_metadata({"model version": version, **shown}, partition_key=day.isoformat())
+            shown: dict[str, Any] = {"model version": version}
+            shown |= {metric: value for metric, value in document["metrics"].items() if value is not None}
+            if day == days_in_run(context)[-1]:
+                known = record.documents("closed_loop_report", day, _SHOWN_DAYS)
+                shown["realised"] = dg.MetadataValue.md(plots.as_markdown(realised_plot(lifecycle, known, {})))
+            context.add_asset_metadata(shown, partition_key=day.isoformat())
 
     @dg.asset(
         **daily_asset(lifecycle, "monitoring", "retrain_decision", kinds={"json"}),
@@ -99,28 +131,30 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             asset_key(lifecycle, "open_loop_report"),
             dg.AssetDep(asset_key(lifecycle, "closed_loop_report"), partition_mapping=days_before(delay, delay)),
         ],
-        description="What the declared policy says as of the day: none, wait, retrain, or stop, with its reasons. The "
-        "sensor only acts on it.",
+        description="What the declared policy says as of the day: none, wait, retrain, recalibrate or stop, with its "
+        "reasons. The sensor only acts on it.",
     )
-    def retrain_decision(context: dg.AssetExecutionContext, lake: Lake, alerts: Alerts) -> None:
+    def retrain_decision(context: dg.AssetExecutionContext, lake: Lake) -> None:
         record = Record(lifecycle, lake)
         for day in days_in_run(context):
             version = _version_on(record, day)
-            moved = lake.documents(name, "open_loop_report").read_document(day)["alarmed"]
+            yesterday = record.before("retrain_decision", day)
             verdict = decide(
-                monitors.retrain,
+                monitors,
                 Situation(
                     today=day,
-                    champion_trained=record.trained_on(version),
-                    trained=record.newest_training(day),
+                    champion_trained=record.model(version)["trained"],
+                    trainings=record.trainings(day),
                     stopped_days=record.stopped_days(day, _RECENT_DAYS),
                     labelled=record.labelled_days(version, day - timedelta(days=delay)),
-                    inputs_moved=moved,
+                    estimated=record.estimated_days(version, day),
+                    asked=record.asked(day),
+                    was_open=bool(yesterday and yesterday["open"] and yesterday["model_version"] == version),
+                    label_delay_days=delay,
                 ),
             )
-            lake.documents(name, "retrain_decision").write_document(day, verdict.as_dict())
-            if verdict.verdict != "none":
-                alerts.send(name, day, verdict.verdict, "; ".join(verdict.reasons), lifecycle.owners.training)
+            document = {**verdict.as_dict(), "model_version": version}
+            lake.documents(name, "retrain_decision").write_document(day, document)
             context.add_asset_metadata(
                 {"verdict": verdict.verdict, "reasons": "; ".join(verdict.reasons)}, partition_key=day.isoformat()
             )
@@ -131,35 +165,40 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             asset_key(lifecycle, asset)
             for asset in ("decisions", "quality_report", "open_loop_report", "retrain_decision")
         ],
-        description="One HTML page for the day: what changed, how bad it is, who is called, what to do.",
+        description="One HTML page for the day: what changed, since when, how bad it is, who is called, what to do; "
+        "and the front page over all lifecycles. Problems that are new, worse or over are told to their owners.",
     )
-    def daily_report(context: dg.AssetExecutionContext, lake: Lake, reports: Reports) -> None:
+    def daily_report(context: dg.AssetExecutionContext, lake: Lake, reports: Reports, alerts: Alerts) -> None:
         record = Record(lifecycle, lake)
         for day in days_in_run(context):
-            version = _version_on(record, day)
-            closed = record.documents("closed_loop_report", day - timedelta(days=delay), _SHOWN_DAYS)
-            page = render(
-                lifecycle,
-                Figures(
-                    day=day,
-                    quality=record.documents("quality_report", day, _SHOWN_DAYS),
-                    open_loop=record.documents("open_loop_report", day, _SHOWN_DAYS),
-                    closed_loop=closed,
-                    retrain=lake.documents(name, "retrain_decision").read_document(day),
-                    decisions=record.decision_shares(day, _SHOWN_DAYS),
-                    model=record.model(version),
-                ),
+            found = Figures(
+                day=day,
+                quality=record.documents("quality_report", day, _SHOWN_DAYS),
+                open_loop=record.documents("open_loop_report", day, _SHOWN_DAYS),
+                closed_loop=record.documents("closed_loop_report", day, _SHOWN_DAYS),
+                retrain=record.documents("retrain_decision", day, _SHOWN_DAYS),
+                model=record.model_on(day),
+                sketches=record.sketches_to_show(day),
+                run_id=context.run_id,
             )
-            where = reports.put(name, day, page)
-            context.add_asset_metadata({"page": dg.MetadataValue.path(where)}, partition_key=day.isoformat())
+            problems = problems_of(lifecycle, found)
+            around = Surroundings(reports.dagster_url, reports.mlflow_url, reports.pages(name))
+            page = render(lifecycle, found, problems, around)
+            where = reports.put(name, day, page, summary(lifecycle, found, problems))
+            reports.put_front(front_page(reports.summaries()))
+            told = alerts.tell(name, day, problems, not_judged(found))
+            context.add_asset_metadata(
+                {"page": dg.MetadataValue.path(where), "problems": len(problems), "told": told},
+                partition_key=day.isoformat(),
+            )
 
     return dg.Definitions(
-        assets=[open_loop_report, closed_loop_report, retrain_decision, daily_report],
+        assets=[drift_profile, open_loop_report, closed_loop_report, retrain_decision, daily_report],
         asset_checks=monitoring_checks(lifecycle),
     )
 
 
-def _version_on(record: Record, day) -> int:  # type: ignore[no-untyped-def]
+def _version_on(record: Record, day: date) -> int:
     try:
         return record.version_on(day)
     except DayAbsentError as error:

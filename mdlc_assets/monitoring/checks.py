@@ -19,13 +19,15 @@ def monitoring_checks(lifecycle: LifecycleDeclaration) -> list[dg.AssetChecksDef
 
     def promise(document: dict[str, Any]) -> str:
         promised = (document["promised"] or {}).get(declared.metric)
-        recent = document["recent"]["metrics"].get(declared.metric)
+        recent, sure = document["recent"]["metrics"].get(declared.metric), document["recent"]["interval"]
         if promised is None or recent is None or recent >= promised - declared.drop:
+            return ""
+        if sure and sure[1] >= promised:
             return ""
         return f"{declared.metric} {recent:.3f} over {document['recent']['days']} days, promised {promised:.3f}"
 
     return [
-        _warn(lifecycle, "open_loop_report", "no_drift", "Inputs and scores are as in training.", drift),
+        _warn(lifecycle, "open_loop_report", "no_drift", "Inputs, scores and decisions are as on healthy days.", drift),
         _warn(lifecycle, "closed_loop_report", "as_promised", "The model keeps what the gate saw.", promise),
     ]
 

@@ -5,56 +5,126 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.training.metrics import interval, measure, scored
+from mdlc_assets.monitoring.intervals import Resampled
+from mdlc_assets.training.metrics import measure, scored
 
 _FEWEST_POSITIVES = 5
+_FEWEST_EXPECTED = 20
+_BINS = 10
 
 
 def realised(
     lifecycle: LifecycleDeclaration,
     today: pl.DataFrame,
     recent: pl.DataFrame,
-    promised: Mapping[str, float | None] | None,
+    longer: pl.DataFrame,
+    promised: Mapping[str, Any] | None,
+    predicted: int,
+    *,
+    learnt: bool = False,
 ) -> dict[str, Any]:
-    """The document of a day. `today` and `recent` are predictions with labels, of the day and of the days up
-    to it that the same version scored; `promised` are the metrics with which the version passed its gate.
+    """The document of a day. `today`, `recent` and `longer` are predictions with labels: of the day, of the last
+    days up to it by which the policy judges, and of those over which calibration is judged. Slices are columns
+    of `recent`, see `with_slices`. `promised` is the evaluation with which the version passed its gate;
+    `predicted` counts the day's scored events, labelled or not; `learnt` says that the version has learnt from the
+    day, which then shows nothing.
     """
     label = lifecycle.labels.column
-    expected = float(today["score"].sum())
-    positives = int(today[label].sum())
+    expected, positives = float(today["score"].sum()), int(today[label].sum())
     metric = lifecycle.monitoring.retrain.metric
     return {
         "rows": today.height,
         "positives": positives,
+        "learnt": learnt,
         "model_version": int(today["model_version"].max() or 0),  # type: ignore[arg-type]
         "metrics": _metrics(lifecycle, today),
-        "promised": dict(promised) if promised else None,
+        "interval": _resampled(lifecycle, today).interval(metric),
+        "promised": dict(promised["metrics"]) if promised else None,
+        "promised_interval": (promised["intervals"].get(metric) if promised else None) or None,
         "calibration": positives / expected if expected else None,
         "recent": {
-            "days": recent[lifecycle.dataset.time].dt.date().n_unique(),
+            "days": _days(lifecycle, recent),
             "rows": recent.height,
             "positives": int(recent[label].sum()),
             "metrics": _metrics(lifecycle, recent),
-            "interval": interval(_scored(lifecycle, recent), metric),
+            "interval": _resampled(lifecycle, recent).interval(metric),
         },
+        "slices": {name: _slice(lifecycle, recent, name) for name in lifecycle.monitoring.closed_loop.slices},
+        "calibration_window": _calibration(lifecycle, longer),
+        "lateness": lateness(lifecycle, today, predicted),
+    }
+
+
+def with_slices(lifecycle: LifecycleDeclaration, rows: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
+    """`rows` with a column for each declared slice, from their features."""
+    conditions = lifecycle.monitoring.closed_loop.slices
+    if not conditions:
+        return rows
+    key = lifecycle.dataset.id
+    wanted = [pl.sql_expr(where).alias(f"slice: {name}") for name, where in conditions.items()]
+    return rows.join(features.select(key, *wanted), on=key, how="left", maintain_order="left")
+
+
+def lateness(lifecycle: LifecycleDeclaration, today: pl.DataFrame, predicted: int) -> dict[str, Any]:
+    """How late labels came, in days after the event, and how many of the scored events have none."""
+    waited = (today["known_at"] - today[lifecycle.dataset.time]).dt.total_seconds() / 86_400
+    quantiles = {name: waited.quantile(level) for name, level in (("median", 0.5), ("p90", 0.9), ("longest", 1.0))}
+    return {**quantiles, "without_label": 1 - today.height / predicted if predicted else 0.0}
+
+
+def _calibration(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> dict[str, Any]:
+    """Realised over expected positives with its interval, and both by tenths of the expected positives."""
+    ordered = rows.sort("score").select("score", pl.col(lifecycle.labels.column).alias("label"))
+    expected = float(ordered["score"].sum())
+    found: dict[str, Any] = {"days": _days(lifecycle, rows), "ratio": None, "interval": None, "bins": []}
+    if expected < _FEWEST_EXPECTED:
+        return found
+    level = np.minimum((ordered["score"].cum_sum().to_numpy() / expected * _BINS).astype(int), _BINS - 1)
+    bins = ordered.with_columns(pl.Series("bin", level)).group_by("bin", maintain_order=True)
+    return found | {
+        "ratio": float(ordered["label"].sum()) / expected,
+        "interval": _resampled(lifecycle, rows).ratio(),
+        "bins": [
+            {"score": score, "share": share, "rows": count}
+            for score, share, count in bins.agg(pl.col("score").mean(), pl.col("label").mean(), pl.len())
+            .drop("bin")
+            .iter_rows()
+        ],
+    }
+
+
+def _slice(lifecycle: LifecycleDeclaration, recent: pl.DataFrame, name: str) -> dict[str, Any]:
+    rows = recent.filter(pl.col(f"slice: {name}").cast(pl.Boolean))
+    expected = float(rows["score"].sum())
+    positives = int(rows[lifecycle.labels.column].sum())
+    return {
+        "rows": rows.height,
+        "positives": positives,
+        "metrics": _metrics(lifecycle, rows),
+        "interval": _resampled(lifecycle, rows).interval(lifecycle.monitoring.retrain.metric),
+        "calibration": positives / expected if expected else None,
     }
 
 
 def _metrics(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> dict[str, float | None]:
-    found = measure(_scored(lifecycle, rows))
     wanted = lifecycle.monitoring.closed_loop.metrics
-    few = rows[lifecycle.labels.column].sum() < _FEWEST_POSITIVES
-    return {name: None if few else found[name] for name in wanted}
+    if rows[lifecycle.labels.column].sum() < _FEWEST_POSITIVES:
+        return dict.fromkeys(wanted)
+    columns = {"label": lifecycle.labels.column, "entity": lifecycle.model.entity, "time": lifecycle.dataset.time}
+    found = measure(scored(rows, rows["score"].to_numpy(), **columns))
+    return {name: found[name] for name in wanted}
 
 
-def _scored(lifecycle: LifecycleDeclaration, rows: pl.DataFrame):  # type: ignore[no-untyped-def]
-    return scored(
-        rows,
-        rows["score"].to_numpy(),
-        label=lifecycle.labels.column,
-        entity=lifecycle.model.entity,
-        time=lifecycle.dataset.time,
+def _resampled(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> Resampled:
+    score, label, entity = (
+        rows[name].to_numpy() for name in ("score", lifecycle.labels.column, lifecycle.model.entity)
     )
+    return Resampled(score, label, entity)
+
+
+def _days(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> int:
+    return rows[lifecycle.dataset.time].dt.date().n_unique()

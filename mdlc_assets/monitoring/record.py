@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import Any
 
@@ -10,11 +11,14 @@ import numpy as np
 import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.monitoring.open_loop import Profile, columns_of, enough_reference, make_profile
-from mdlc_assets.monitoring.retrain_policy import LabelledDay
-from mdlc_assets.resources.lake import Lake
+from mdlc_assets.monitoring.open_loop import Reference, Sketches, healthy_days
+from mdlc_assets.monitoring.retrain_policy import EstimatedDay, LabelledDay, Training
+from mdlc_assets.monitoring.sketch import Sketch, from_table, sketch, sketches, to_table
+from mdlc_assets.resources.lake import Lake, LakeDocuments, LakeTable
 
+OUTPUTS = ("score", "decision")
 _LABELLED_DAYS = 28
+_READERS = 4
 
 
 class Record:
@@ -22,85 +26,165 @@ class Record:
 
     def __init__(self, lifecycle: LifecycleDeclaration, lake: Lake) -> None:
         self.lifecycle, self.lake = lifecycle, lake
+        self._models: dict[int, dict[str, Any]] = {}
 
-    def _table(self, name: str):  # type: ignore[no-untyped-def]
+    def _table(self, name: str) -> LakeTable:
         return self.lake.table(self.lifecycle.name, name)
 
-    def _documents(self, name: str):  # type: ignore[no-untyped-def]
+    def _documents(self, name: str) -> LakeDocuments:
         return self.lake.documents(self.lifecycle.name, name)
 
-    def documents(self, name: str, last: date, count: int) -> Mapping[date, Mapping[str, Any]]:
+    def documents(self, name: str, last: date, count: int) -> dict[date, dict[str, Any]]:
         """The documents of the `count` days up to `last`, of those that are there."""
         found = self._documents(name)
         days = [day for day in found.days() if last - timedelta(days=count) < day <= last]
-        return {day: found.read_document(day) for day in days}
+        with ThreadPoolExecutor(_READERS) as pool:
+            return dict(zip(days, pool.map(found.read_document, days), strict=True))
 
     def version_on(self, day: date) -> int:
         """The version that scored a day."""
-        return int(self._table("batch_predictions").read_day(day, ["model_version"])["model_version"].max() or 0)
+        return int(self._table("batch_predictions").read_day(day, ["model_version"])["model_version"].max() or 0)  # type: ignore[arg-type]
 
     def model(self, version: int) -> dict[str, Any]:
-        """Version, `trained` (as-of day or None) and `refit` (the days it learnt from) of a version."""
-        found = self._documents("candidate_model")
-        for day in reversed(found.days()):
-            document = found.read_document(day)
-            if document["version"] == version:
-                return {"version": version, "trained": day, "refit": document["mdlc.refit"]}
-        return {"version": version, "trained": None, "refit": ""}
+        """Version, `trained` (as-of day or None), `refit` (the days it learnt from), MLflow and Dagster run."""
+        if version not in self._models:
+            found = self._documents("candidate_model")
+            about: dict[str, Any] = {"version": version, "trained": None, "refit": "", "run_id": "", "dagster_run": ""}
+            for day in reversed(found.days()):
+                document = found.read_document(day)
+                if document["version"] == version:
+                    about |= {"trained": day, "refit": document["mdlc.refit"], "run_id": document.get("run_id", "")}
+                    break
+            self._models[version] = about
+        return self._models[version]
 
-    def trained_on(self, version: int) -> date | None:
-        """The as-of day of a version."""
-        return self.model(version)["trained"]
+    def model_on(self, day: date) -> dict[str, Any]:
+        """The model of the newest day up to `day` that was scored: a day that quality stopped has none of its own."""
+        newest = max((when for when in self._table("batch_predictions").days() if when <= day), default=None)
+        return self.model(0 if newest is None else self.version_on(newest))
 
-    def newest_training(self, today: date) -> date | None:
-        """The newest as-of day before today; today's own training follows from today's decision."""
-        return max((day for day in self._documents("candidate_model").days() if day < today), default=None)
-
-    def profiles(self, version: int, names: Sequence[str]) -> dict[str, Profile]:
-        """A profile of each feature over the days that a version learnt from; none when they are too few."""
+    def learnt_from(self, version: int) -> tuple[date, date] | None:
+        """The first and the last day a version learnt from."""
         refit = self.model(version)["refit"]
         if not refit:
-            return {}
+            return None
         first, last = (date.fromisoformat(part) for part in refit.split(" to "))
-        days = [day for day in self._table("features").days() if first <= day <= last]
-        if not enough_reference(days):
+        return first, last
+
+    def trainings(self, today: date) -> list[Training]:
+        """All candidates made before today, oldest first: today's own follows from today's decision."""
+        verdicts = self._documents("evaluation")
+        judged = set(verdicts.days())
+        return [
+            Training(day, verdicts.read_document(day)["passed"] if day in judged else None)
+            for day in self._documents("candidate_model").days()
+            if day < today
+        ]
+
+    # What the open loop compares.
+
+    def sketch_inputs(self, day: date) -> dict[str, Sketch]:
+        """Sketches of the day's inputs, from its rows: each feature, and each text column of the dataset."""
+        names = self.lifecycle.features.names()
+        found = sketches(self._table("features").read_day(day, names), names)
+        texts = [
+            column
+            for column, declared in self.lifecycle.dataset.columns.items()
+            if declared.type == "string" and column != self.lifecycle.dataset.id and column not in found
+        ]
+        if texts:
+            found |= sketches(self._table("validated").read_day(day, texts), texts)
+        return found
+
+    def inputs(self, day: date) -> dict[str, Sketch]:
+        """Sketches of the day's inputs: stored ones, or of its rows where there are none."""
+        stored = self._table("drift_profile")
+        return from_table(stored.read_day(day)) if stored.has(day) else self.sketch_inputs(day)
+
+    def outputs(self, day: date) -> dict[str, Sketch]:
+        """Sketches of the day's scores, and of its decisions where they were made; kept for later days."""
+        found = {"score": sketch(self._table("batch_predictions").read_day(day, ["score"])["score"])}
+        if self._table("decisions").has(day):
+            found["decision"] = sketch(self._table("decisions").read_day(day, ["decision"])["decision"])
+        self._table("output_profile").write_day(day, to_table(found))
+        return found
+
+    def reference(self, day: date, version: int, before: Mapping[date, Mapping[str, Any]]) -> Reference:
+        """What a day scored by a version is compared with. Outputs only count where the same version gave them."""
+        features = self._table("features").days()
+        learnt = self.learnt_from(version)
+        training_days = [when for when in features if learnt and learnt[0] <= when <= learnt[1]]
+        own = {when: said for when, said in before.items() if said["model_version"] == version}
+        wanted = sorted({*training_days, *(when for when in before if when in set(features))})
+        with ThreadPoolExecutor(_READERS) as pool:
+            inputs: dict[date, Sketches] = dict(zip(wanted, pool.map(self.inputs, wanted), strict=True))
+        stored = self._table("output_profile")
+        for when in own:
+            if when in inputs and stored.has(when):
+                inputs[when] = {**inputs[when], **from_table(stored.read_day(when))}
+        span = (day - min(wanted)).days + 1 if wanted else 1
+        # What the model learnt from is normal to it, whatever an earlier version's monitor thought of those days.
+        judged = {when: said for when, said in before.items() if when not in training_days or when in own}
+        recent = healthy_days(self.lifecycle.monitoring.open_loop, day, inputs, judged, self.stopped_days(day, span))
+        training = {when: {n: s for n, s in inputs[when].items() if n not in OUTPUTS} for when in training_days}
+        return Reference(training, recent)
+
+    def sketches_to_show(self, day: date, count: int = 6) -> dict[str, tuple[Sketch, list[Sketch]]]:
+        """For the columns that moved most on a day: today's sketch and those of the healthy days behind it."""
+        documents = self.documents("open_loop_report", day, self.lifecycle.monitoring.open_loop.reference_days)
+        if day not in documents:
             return {}
-        found = {day: columns_of(self._table("features").read_day(day, names), names) for day in days}
-        return {name: make_profile({day: columns[name] for day, columns in found.items()}) for name in names}
+        columns = documents[day]["columns"]
+        today = {**self.inputs(day), **from_table(self._table("output_profile").read_day(day))}
+        before = {when: said for when, said in documents.items() if when < day}
+        recent = self.reference(day, documents[day]["model_version"], before).recent
+        chosen = sorted((name for name in columns if name in today), key=lambda name: -columns[name]["size"])[:count]
+        return {name: (today[name], [one[name] for one in recent.values() if name in one]) for name in chosen}
 
     def scores(self, day: date) -> np.ndarray:
         """The scores of a day."""
         return self._table("batch_predictions").read_day(day, ["score"])["score"].to_numpy()
 
-    def scores_before(self, day: date, version: int) -> dict[date, np.ndarray]:
-        """Scores that a version gave on the calm days before a day, within the declared reference."""
-        reports = self.documents("open_loop_report", day - timedelta(days=1), self._reference_days)
-        calm = [when for when, said in reports.items() if said["model_version"] == version and not said["marked"]]
-        return {when: self.scores(when) for when in calm}
+    # What the closed loop and the policy look at.
 
-    @property
-    def _reference_days(self) -> int:
-        return self.lifecycle.monitoring.open_loop.reference_days
-
-    def days_scored_by(self, version: int, days: Sequence[date]) -> list[date]:
+    def days_scored_by(self, version: int, days: Sequence[date], *, labelled: bool = True) -> list[date]:
         """Which of the days a version scored, of those that have labels."""
-        present = set(self._table("batch_predictions").days()) & set(self._table("labels").days())
+        present = set(self._table("batch_predictions").days())
+        if labelled:
+            present &= set(self._table("labels").days())
         return sorted(day for day in days if day in present and self.version_on(day) == version)
 
+    def unseen(self, version: int, days: Sequence[date]) -> list[date]:
+        """Those of the days that a version did not learn from, unless there are none."""
+        return [day for day in days if not self.has_learnt(version, day)] or list(days)
+
+    def has_learnt(self, version: int, day: date) -> bool:
+        """Whether a version was made from the labels of a day, or of later ones."""
+        learnt = self.learnt_from(version)
+        return learnt is not None and day <= learnt[1]
+
     def scored_and_labelled(self, days: Sequence[date]) -> pl.DataFrame:
-        """Predictions of the days with their labels; events without a label are left out."""
+        """Predictions of the days with their labels and `known_at`; events without a label are left out."""
         lifecycle = self.lifecycle
-        labels = self._table("labels").read(days, [lifecycle.dataset.id, lifecycle.labels.column])
+        labels = self._table("labels").read(days, [lifecycle.dataset.id, lifecycle.labels.column, "known_at"])
         scores = self._table("batch_predictions").read(days)
         return scores.join(labels, on=lifecycle.dataset.id, how="inner", maintain_order="left")
 
-    def promised(self, version: int) -> dict[str, float | None] | None:
-        """The metrics with which a version passed its gate."""
+    def features(self, days: Sequence[date], names: Sequence[str]) -> pl.DataFrame:
+        """The id and the named features of the days."""
+        return self._table("features").read(days, [self.lifecycle.dataset.id, *names])
+
+    def predicted(self, day: date) -> int:
+        """How many events of the day were scored."""
+        return self._table("batch_predictions").read_day(day, ["model_version"]).height
+
+    def promised(self, version: int) -> dict[str, Any] | None:
+        """The evaluation with which a version passed its gate: `metrics` and `intervals`."""
         found = self._documents("evaluation")
         for day in reversed(found.days()):
             document = found.read_document(day)
             if document["version"] == version:
-                return document["metrics"]
+                return {"metrics": document["metrics"], "intervals": document.get("intervals") or {}}
         return None
 
     def stopped_days(self, today: date, count: int) -> list[date]:
@@ -109,29 +193,62 @@ class Record:
         return [day for day, report in reports.items() if not report["passed"]]
 
     def labelled_days(self, version: int, last: date) -> list[LabelledDay]:
-        """The days up to `last` that a version scored and whose labels are in, oldest first."""
+        """The days up to `last` that a version scored without having learnt from them, labels in, oldest first."""
         metric = self.lifecycle.monitoring.retrain.metric
         reports = self.documents("closed_loop_report", last, _LABELLED_DAYS)
+        own = {day: report for day, report in reports.items() if report["model_version"] == version}
         return [
             LabelledDay(
                 day,
-                report["metrics"].get(metric),
-                report["recent"]["metrics"].get(metric),
-                report["recent"]["days"],
-                tuple(report["recent"]["interval"]) if report["recent"]["interval"] else None,
-                (report["promised"] or {}).get(metric),
+                own[day]["metrics"].get(metric),
+                own[day]["recent"]["metrics"].get(metric),
+                own[day]["recent"]["days"],
+                tuple(own[day]["recent"]["interval"]) if own[day]["recent"]["interval"] else None,
+                (own[day]["promised"] or {}).get(metric),
+                own[day]["calibration_window"]["ratio"],
+                tuple(own[day]["calibration_window"]["interval"] or ()) or None,
+                own[day]["calibration_window"]["days"],
+                tuple(own[day]["promised_interval"] or ()) or None,
             )
-            for day, report in sorted(reports.items())
-            if report["model_version"] == version
+            for day in self.unseen(version, sorted(own))
         ]
 
-    def decision_shares(self, last: date, count: int) -> dict[date, dict[str, float]]:
-        """The share of each decision by day."""
-        table = self._table("decisions")
-        days = [day for day in table.days() if last - timedelta(days=count) < day <= last]
-        found = {}
-        for day in days:
-            rows = table.read_day(day, ["decision"])
-            counted = rows["decision"].value_counts().iter_rows()
-            found[day] = {decision: number / rows.height for decision, number in counted}
+    def estimated_days(self, version: int, last: date) -> list[EstimatedDay]:
+        """What the open loop expected on the days up to `last` that a version scored, oldest first."""
+        metric = self.lifecycle.monitoring.retrain.metric
+        reports = self.documents("open_loop_report", last, _LABELLED_DAYS)
+        found = []
+        for day, report in sorted(reports.items()):
+            if report["model_version"] != version:
+                continue
+            said = report.get("estimated")
+            found.append(
+                EstimatedDay(
+                    day,
+                    list(report["alarmed"]),
+                    list(report["outputs_alarmed"]),
+                    said["recent"]["metrics"].get(metric) if said else None,
+                    said["calibrated_on"]["metrics"].get(metric) if said else None,
+                )
+            )
         return found
+
+    def before(self, name: str, day: date) -> dict[str, Any] | None:
+        """The newest of a stage's documents before a day."""
+        found = self._documents(name)
+        newest = max((when for when in found.days() if when < day), default=None)
+        return None if newest is None else found.read_document(newest)
+
+    def asked(self, today: date) -> date | None:
+        """The newest day before today whose verdict asked for a model."""
+        found = self.documents("retrain_decision", today - timedelta(days=1), _LABELLED_DAYS)
+        return max((day for day, said in found.items() if said["verdict"] == "retrain"), default=None)
+
+    def decision_shares(self, day: date) -> dict[str, float]:
+        """The share of each decision on a day; empty where none were made."""
+        if not self._table("decisions").has(day):
+            return {}
+        decided = self._table("decisions").read_day(day, ["decision"])["decision"]
+        return {
+            decision: count / len(decided) for decision, count in decided.value_counts().sort("decision").iter_rows()
+        }

@@ -2,154 +2,141 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
+from datetime import date, timedelta
 from typing import Any
 
-import jinja2
-
-from mdlc_assets import plots
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.monitoring import figures
+from mdlc_assets.monitoring.page import environment, themed_svg
+from mdlc_assets.monitoring.problems import Figures
+from mdlc_assets.resources.alerts import Problem
 
-_SHOWN_FEATURES = 4
+_TABLE_DAYS = 10
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What the page is made from, by day: the documents of the stages, and the share of each decision."""
+class Surroundings:
+    """Where links lead: addresses of Dagster and MLflow, and the days that have a page."""
 
-    day: date
-    quality: Mapping[date, Mapping[str, Any]]
-    open_loop: Mapping[date, Mapping[str, Any]]
-    closed_loop: Mapping[date, Mapping[str, Any]]
-    retrain: Mapping[str, Any]
-    decisions: Mapping[date, Mapping[str, float]]
-    model: Mapping[str, Any]
+    dagster_url: str
+    mlflow_url: str
+    pages: Sequence[date] = ()
 
 
-def render(lifecycle: LifecycleDeclaration, found: Figures) -> str:
+def render(lifecycle: LifecycleDeclaration, found: Figures, problems: Sequence[Problem], around: Surroundings) -> str:
     """The page as HTML with everything inside: styles, plots, no outside requests."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     today = found.open_loop.get(found.day, {})
-    quality = found.quality.get(found.day, {"passed": True, "rules": [], "rows": 0, "quarantined": 0})
-    columns = sorted(today.get("columns", {}).items(), key=lambda item: item[1]["usual"] - item[1]["distance"])
-    return environment.get_template("report.html").render(
-        lifecycle=lifecycle,
-        day=found.day,
-        headline=_headline(lifecycle, found, today, quality),
-        retrain=found.retrain,
-        quality=quality,
-        open_loop=today,
-        columns=columns,
-        model=found.model,
-        realised=[{**found.closed_loop[day], "day": day} for day in sorted(found.closed_loop)[-7:]][::-1],
-        plots=[
-            ("Rows a day, and those in quarantine", _volume(found)),
-            ("What moved most: distance from the training days", _distances(found, [name for name, _ in columns])),
-            (f"{lifecycle.monitoring.retrain.metric}: realised, and promised by the gate", _realised(lifecycle, found)),
-            ("Share of decisions", _decisions(lifecycle, found)),
-        ],
+    metric = lifecycle.monitoring.retrain.metric
+    retrain = found.retrain.get(found.day)
+    closed = [{**found.closed_loop[day], "day": day} for day in sorted(found.closed_loop)]
+    earlier = [day for day in around.pages if day < found.day]
+    later = [day for day in around.pages if day > found.day]
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            lifecycle=lifecycle,
+            day=found.day,
+            metric=metric,
+            problems=problems,
+            calm="; ".join(retrain["reasons"]) if retrain else "",
+            quality=found.quality.get(found.day),
+            model=found.model,
+            estimated=today.get("estimated"),
+            links=_links(lifecycle, found, around),
+            earlier=earlier[-1] if earlier else None,
+            later=later[0] if later else None,
+            plots=[(title, themed_svg(figure, title)) for title, figure in _plots(lifecycle, found)],
+            distributions=[
+                (name, themed_svg(figures.distribution_plot(name, *pair), f"{name} today and on healthy days"))
+                for name, pair in found.sketches.items()
+            ],
+            reference=(today.get("reference") or {}).get("recent"),
+            columns=sorted(today.get("columns", {}).items(), key=lambda item: -item[1]["size"]),
+            alarmed=today.get("alarmed", []),
+            moved=bool(today.get("alarm")),
+            since=today.get("since", {}),
+            realised=closed[: -_TABLE_DAYS - 1 : -1],
+            newest=closed[-1] if closed else None,
+            versions=_by_version(closed, metric),
+        )
     )
 
 
-def _headline(
-    lifecycle: LifecycleDeclaration, found: Figures, today: Mapping[str, Any], quality: Mapping[str, Any]
-) -> list[dict[str, str]]:
-    """Verdicts in words: how bad, what, who is called, what to do. The worst comes first."""
-    owners = lifecycle.owners
-    said = []
-    if not quality["passed"]:
-        broken = [rule["text"] for rule in quality["rules"] if not rule["passed"]]
-        said.append({"level": "bad", "what": "The data of this day were stopped.", "why": " ".join(broken)})
-        said[-1]["who"] = owners.quality
-    verdict = found.retrain["verdict"]
-    reasons = "; ".join(found.retrain["reasons"])
-    if verdict in {"retrain", "wait", "stop"}:
-        what = {
-            "retrain": "A new model is being asked for.",
-            "wait": "The model has become worse; a new one is asked for once there is enough to learn from.",
-            "stop": "No retraining: the data have to be mended first.",
-        }[verdict]
-        said.append({"level": "bad", "what": what, "why": reasons, "who": owners.training})
-    if today.get("alarm"):
-        said.append(
-            {
-                "level": "warn",
-                "what": "Inputs or scores are not what the model learnt from.",
-                "why": "; ".join(today["reasons"]) + ". Nothing has to be done unless labels show harm: look whether "
-                "the source changed.",
-                "who": owners.monitoring,
-            }
-        )
-    if not said:
-        said.append({"level": "good", "what": "All is well.", "why": reasons, "who": owners.monitoring})
-    return said
-
-
-def _volume(found: Figures) -> str:
-    figure, axes = plots.new_figure()
-    days = sorted(found.quality)
-    colours = [plots.BLUE if found.quality[day]["passed"] else plots.RED for day in days]
-    axes.bar(plots.dates(days), [found.quality[day]["rows"] for day in days], color=colours)
-    axes.bar(plots.dates(days), [-found.quality[day]["quarantined"] for day in days], color=plots.ORANGE)
-    axes.axhline(0, color=plots.GREY, linewidth=0.8)
-    axes.set_ylabel("rows")
-    plots.by_day(axes)
-    return plots.as_svg(figure)
-
-
-def _distances(found: Figures, names: Sequence[str]) -> str:
-    figure, axes = plots.new_figure()
-    colours = (plots.RED, plots.BLUE, plots.ORANGE, plots.GREEN)
-    for colour, name in zip(colours, names[:_SHOWN_FEATURES], strict=False):
-        kept = {
-            day: said["columns"][name]["distance"]
-            for day, said in sorted(found.open_loop.items())
-            if name in said["columns"]
-        }
-        axes.plot(plots.dates(list(kept)), list(kept.values()), marker=".", color=colour, label=name)
-    if names:
-        axes.legend(fontsize=8, loc="upper left")
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel("Jensen-Shannon distance")
-    plots.by_day(axes)
-    return plots.as_svg(figure)
-
-
-def _realised(lifecycle: LifecycleDeclaration, found: Figures) -> str:
+def summary(lifecycle: LifecycleDeclaration, found: Figures, problems: Sequence[Problem]) -> dict[str, Any]:
+    """What the front page shows of the lifecycle."""
     metric = lifecycle.monitoring.retrain.metric
-    figure, axes = plots.new_figure()
-    reports = sorted(found.closed_loop.items())
-    kept = {day: said["metrics"][metric] for day, said in reports if said["metrics"].get(metric) is not None}
-    promised = {
-        day: said["promised"][metric] for day, said in reports if (said["promised"] or {}).get(metric) is not None
+    reports = {day: found.closed_loop[day] for day in sorted(found.closed_loop)}
+    promised = [(said["promised"] or {}).get(metric) for said in reports.values()]
+    retrain = found.retrain.get(found.day)
+    levels = {problem.level for problem in problems}
+    return {
+        "lifecycle": lifecycle.name,
+        "description": lifecycle.description,
+        "day": found.day.isoformat(),
+        "level": "bad" if "bad" in levels else "warn" if levels else "good",
+        "problems": [
+            {"what": problem.what, "since": problem.since, "owner": problem.owner, "level": problem.level}
+            for problem in problems
+        ],
+        "version": found.model["version"],
+        "trained": str(found.model["trained"] or ""),
+        "verdict": retrain["reasons"][0] if retrain else "",
+        "metric": metric,
+        "realised": {
+            day.isoformat(): said["metrics"][metric]
+            for day, said in reports.items()
+            if said["metrics"].get(metric) is not None and not said.get("learnt")
+        },
+        "promised": promised[-1] if promised else None,
     }
-    axes.plot(plots.dates(list(kept)), list(kept.values()), marker="o", color=plots.BLUE, label="day")
-    axes.plot(plots.dates(list(promised)), list(promised.values()), color=plots.GREY, ls="--", label="promised")
-    if kept:
-        axes.legend(fontsize=8, loc="lower left")
-    axes.set_ylim(0, 1)
-    plots.by_day(axes)
-    return plots.as_svg(figure)
 
 
-def _decisions(lifecycle: LifecycleDeclaration, found: Figures) -> str:
-    figure, axes = plots.new_figure()
-    days = sorted(found.decisions)
-    others = [decision for decision in lifecycle.decisions.actions if decision != lifecycle.decisions.otherwise]
-    for colour, decision in zip((plots.RED, plots.ORANGE, plots.BLUE, plots.GREEN), others[::-1], strict=False):
-        shares = [100 * found.decisions[day].get(decision, 0) for day in days]
-        axes.plot(plots.dates(days), shares, marker=".", color=colour, label=decision)
-    axes.legend(fontsize=8, loc="upper left")
-    axes.set_ylabel("% of events")
-    axes.set_ylim(bottom=0)
-    plots.by_day(axes)
-    return plots.as_svg(figure)
+def _plots(lifecycle: LifecycleDeclaration, found: Figures):  # type: ignore[no-untyped-def]
+    metric = lifecycle.monitoring.retrain.metric
+    yield (
+        f"{metric}: realised, promised, estimated",
+        figures.realised_plot(lifecycle, found.closed_loop, found.open_loop),
+    )
+    if found.open_loop:
+        yield (
+            "What moved most (at 1 it alarms; shaded: in alarm)",
+            figures.distances_plot(found.open_loop, max(found.open_loop)),
+        )
+        yield "Share of decisions", figures.decisions_plot(lifecycle, found.open_loop)
+    if found.quality:
+        yield "Rows a day", figures.volume_plot(found.quality)
+    if found.closed_loop:
+        newest = found.closed_loop[max(found.closed_loop)]
+        if newest["calibration_window"]["bins"]:
+            yield "Does a score mean what it says?", figures.calibration_plot(newest)
+
+
+def _links(lifecycle: LifecycleDeclaration, found: Figures, around: Surroundings) -> list[tuple[str, str]]:
+    dagster, name = around.dagster_url, lifecycle.name
+    links = [("Dagster run", f"{dagster}/runs/{found.run_id}")] if found.run_id else []
+    for text, asset in (
+        ("quality", "quality_report"),
+        ("open loop", "open_loop_report"),
+        ("closed loop", "closed_loop_report"),
+        ("verdict", "retrain_decision"),
+    ):
+        day = found.day - timedelta(days=lifecycle.labels.delay_days if asset == "closed_loop_report" else 0)
+        links.append((f"Asset: {text}", f"{dagster}/assets/{name}/{asset}?partition={day}"))
+    version = found.model["version"]
+    if version:
+        links.append((f"MLflow: version {version}", f"{around.mlflow_url}/#/models/{name}/versions/{version}"))
+    return links
+
+
+def _by_version(closed: Sequence[dict[str, Any]], metric: str) -> list[tuple[int, float, int]]:
+    """Version, mean of the metric over its days, and how many these are; only where there are two versions."""
+    values: dict[int, list[float]] = {}
+    for report in closed:
+        if report["metrics"].get(metric) is not None and not report.get("learnt"):
+            values.setdefault(report["model_version"], []).append(report["metrics"][metric])
+    if len(values) < 2:
+        return []
+    return [(version, sum(some) / len(some), len(some)) for version, some in sorted(values.items())]

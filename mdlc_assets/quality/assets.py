@@ -1,32 +1,30 @@
-"""Stage 2: `validated` and `quarantine` from `raw`, and the `quality_report` that lets a day pass or not."""
+"""Stage 2: `validated`, `quarantine` and `daily_metrics` from `raw`, and the `quality_report` that lets a day pass."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from typing import Any
 
 import dagster as dg
 
 from mdlc_assets import plots
 from mdlc_assets.asset_style import asset_key, column_schema, daily_asset, days_in_run, days_of
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.quality.across_days import (
-    DayFacts,
-    History,
-    entity_columns,
-    entity_values,
-    remembered_days,
-)
 from mdlc_assets.quality.checks import report_checks, validated_checks
+from mdlc_assets.quality.metrics import SCHEMA, daily_metrics, refused_by_rule
+from mdlc_assets.quality.reading import arrived_hours, day_data, read_history
 from mdlc_assets.quality.report import judge_day, rows_plot, rules_table
-from mdlc_assets.quality.rows import Parted, part_rows
-from mdlc_assets.resources.lake import DayAbsentError, Lake, LakeTable
+from mdlc_assets.quality.rows import part_rows
+from mdlc_assets.resources.lake import DayAbsentError, Lake
+from mdlc_assets.resources.landing import LandingZone
 from mdlc_assets.sourcing.attributes import with_attributes
+from mdlc_assets.sourcing.files import LandingError
 
 _THREADS = 4
 
 
 def quality_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
-    """`validated`, `quarantine`, `quality_report` and their blocking checks."""
+    """`validated`, `quarantine`, `daily_metrics`, `quality_report` and their blocking checks."""
     return dg.Definitions(
         assets=[_validated_and_quarantine(lifecycle), _quality_report(lifecycle)],
         asset_checks=[validated_checks(lifecycle), report_checks(lifecycle)],
@@ -78,48 +76,54 @@ def _validated_and_quarantine(lifecycle: LifecycleDeclaration) -> dg.AssetsDefin
                 "the validated rows together are all rows of raw.",
                 [*columns, *marks],
             ),
+            spec(
+                "daily_metrics",
+                "Figures of the day: rows, and for each column nulls, distinct values, range, quantiles, shares of "
+                "categories and hours; rows refused by rule; when the files came.",
+                [(name, str(dtype).lower(), "") for name, dtype in SCHEMA.items()],
+            ),
         ],
         partitions_def=days_of(lifecycle),
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
-    def validated_and_quarantine(context: dg.AssetExecutionContext, lake: Lake) -> Iterator[dg.MaterializeResult]:
+    def validated_and_quarantine(
+        context: dg.AssetExecutionContext, lake: Lake, landing: LandingZone
+    ) -> Iterator[dg.MaterializeResult]:
         days = days_in_run(context)
-        raw = lake.table(lifecycle.name, "raw")
-        validated = lake.table(lifecycle.name, "validated")
-        quarantine = lake.table(lifecycle.name, "quarantine")
+        raw, validated, quarantine, metrics = (
+            lake.table(lifecycle.name, name) for name in ("raw", "validated", "quarantine", "daily_metrics")
+        )
+        feed = landing.feed(lifecycle.name, "transactions")
 
-        def part(day: date) -> tuple[int, int, dict[str, int]]:
-            parted: Parted = part_rows(lifecycle, day, raw.read_day(day))
-            known = {feed: lake.table(lifecycle.name, feed).read_day(day) for feed in attributes}
+        def part(day: date) -> tuple[int, int, dict[str, int], int]:
+            parted = part_rows(lifecycle, day, raw.read_day(day))
+            refused = refused_by_rule(parted.quarantine)
+            figures = daily_metrics(lifecycle, parted.validated, refused, arrived_hours(lifecycle, feed, day))
+            known = {table: lake.table(lifecycle.name, table).read_day(day) for table in attributes}
             validated.write_day(day, with_attributes(lifecycle, parted.validated, known))
             quarantine.write_day(day, parted.quarantine)
-            return parted.validated.height, parted.quarantine.height, dict(parted.broken)
+            metrics.write_day(day, figures)
+            return parted.validated.height, parted.quarantine.height, dict(parted.broken), figures.height
 
         try:
             with ThreadPoolExecutor(_THREADS) as pool:
                 counts = dict(zip(days, pool.map(part, days), strict=True))
         except DayAbsentError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
-        for day, (kept, refused, broken) in counts.items():
-            context.add_asset_metadata(
-                {"dagster/partition_row_count": kept},
-                asset_key=asset_key(lifecycle, "validated"),
-                partition_key=day.isoformat(),
-            )
-            context.add_asset_metadata(
-                {
-                    "dagster/partition_row_count": refused,
-                    "share": refused / (kept + refused) if kept + refused else 0.0,
-                    "rows_by_rule": broken,
-                },
-                asset_key=asset_key(lifecycle, "quarantine"),
-                partition_key=day.isoformat(),
-            )
-        total = sum(kept for kept, _, _ in counts.values())
-        out = sum(refused for _, refused, _ in counts.values())
+        for day, (kept, refused, broken, figures) in counts.items():
+            share = refused / (kept + refused) if kept + refused else 0.0
+            metadata: dict[str, dict[str, Any]] = {
+                "validated": {"dagster/partition_row_count": kept},
+                "quarantine": {"dagster/partition_row_count": refused, "share": share, "rows_by_rule": broken},
+                "daily_metrics": {"dagster/partition_row_count": figures},
+            }
+            for name, said in metadata.items():
+                context.add_asset_metadata(said, asset_key=asset_key(lifecycle, name), partition_key=day.isoformat())
+        total = sum(kept for kept, *_ in counts.values())
+        out = sum(refused for _, refused, *_ in counts.values())
         context.log.info(f"{total:,} rows validated and {out:,} in quarantine, {days[0]} to {days[-1]}")
-        yield dg.MaterializeResult(asset_key=asset_key(lifecycle, "validated"))
-        yield dg.MaterializeResult(asset_key=asset_key(lifecycle, "quarantine"))
+        for name in ("validated", "quarantine", "daily_metrics"):
+            yield dg.MaterializeResult(asset_key=asset_key(lifecycle, name))
 
     return validated_and_quarantine
 
@@ -127,22 +131,23 @@ def _validated_and_quarantine(lifecycle: LifecycleDeclaration) -> dg.AssetsDefin
 def _quality_report(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
     @dg.asset(
         **daily_asset(lifecycle, "quality", "quality_report", kinds={"polars", "json"}),
-        deps=[asset_key(lifecycle, name) for name in ("raw", "validated", "quarantine")],
-        description="What the day looks like beside the days before it, and whether it may go on: entities "
-        "that jump, a volume that doubles, an hour without rows. Days are judged in order; only days that "
-        "passed serve as a measure.",
+        deps=[asset_key(lifecycle, name) for name in ("raw", "validated", "quarantine", "daily_metrics")],
+        description="What the day looks like beside the days before it and beside other datasets, and whether it may "
+        "go on: entities that jump, a volume that doubles, metrics that are not usual, events that come again. Days "
+        "are judged in order; only days that passed serve as a measure.",
         metadata={"dagster/table_name": f"{lifecycle.name}.quality_report"},
     )
-    def quality_report(context: dg.AssetExecutionContext, lake: Lake) -> None:
+    def quality_report(context: dg.AssetExecutionContext, lake: Lake, landing: LandingZone) -> None:
         days = days_in_run(context)
-        validated = lake.table(lifecycle.name, "validated")
-        quarantine = lake.table(lifecycle.name, "quarantine")
         reports = lake.documents(lifecycle.name, "quality_report")
         history = read_history(lifecycle, lake, days[0])
         stopped = []
         for day in days:
-            refused = quarantine.read_day(day, ["rule"]).height
-            document = judge_day(lifecycle, day, validated.read_day(day), refused, history)
+            try:
+                found = day_data(lifecycle, lake, landing, day)
+            except LandingError as error:
+                raise dg.Failure(str(error), allow_retries=False) from None
+            document = judge_day(lifecycle, day, found, history)
             reports.write_document(day, document)
             metadata = {
                 "passed": document["passed"],
@@ -160,26 +165,3 @@ def _quality_report(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
         context.log.info(f"{len(days) - len(stopped)} of {len(days)} days pass, {days[0]} to {days[-1]}")
 
     return quality_report
-
-
-def read_history(lifecycle: LifecycleDeclaration, lake: Lake, first: date) -> History:
-    """What the reports and validated rows of the days before `first` say, as far back as rules look."""
-    reports = lake.documents(lifecycle.name, "quality_report")
-    present = set(reports.days())
-    days = [day for day in remembered_days(lifecycle, first) if day in present]
-    history = History()
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for day, document in zip(days, pool.map(reports.read_document, days), strict=True):
-            history.days[day] = DayFacts.of_document(document)
-    _read_entity_values(lifecycle, lake.table(lifecycle.name, "validated"), first, history)
-    return history
-
-
-def _read_entity_values(lifecycle: LifecycleDeclaration, validated: LakeTable, first: date, history: History) -> None:
-    rules = lifecycle.quality.entities
-    needed = {day for rule in rules for day in history.before(first, rule.look_back_days)}
-    there = needed & set(validated.days()) if needed else set()
-    for day in sorted(there):
-        frame = validated.read_day(day, entity_columns(lifecycle))
-        for rule in rules:
-            history.values[rule.name, day] = entity_values(rule, frame)

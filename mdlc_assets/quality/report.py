@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,22 +11,36 @@ import polars as pl
 
 from mdlc_assets import plots
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.declaration.base import duration_name
 from mdlc_assets.declaration.quality import Severity
-from mdlc_assets.quality.across_days import (
+from mdlc_assets.quality import usual
+from mdlc_assets.quality.arrival import (
+    ARRIVED_IN_TIME,
+    LABELS_DUE,
+    DueLabels,
+    is_open_ended,
+    judge_arrival,
+    judge_labels,
+)
+from mdlc_assets.quality.entities import entity_values, judge_entities, words_of
+from mdlc_assets.quality.history import DayFacts, History, Metric, RuleResult
+from mdlc_assets.quality.other_datasets import OtherDataset, judge_agreement, judge_reference
+from mdlc_assets.quality.repeats import REPEATED_IDS, REPEATED_ROWS, judge_repeats, marks
+from mdlc_assets.quality.volume import (
     EMPTY_HOURS,
     VOLUME,
-    DayFacts,
-    History,
-    RuleResult,
-    entity_values,
-    judge_entities,
     judge_hours,
     judge_quarantined,
+    judge_rows,
     judge_volume,
+    rows_by_hour,
 )
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+_VERDICTS: Mapping[Severity, str] = {"stop": "stops the day", "error": "error, goes on", "warn": "warns"}
 
 
 @dataclass(frozen=True)
@@ -35,63 +50,109 @@ class DayRule:
     name: str
     severity: Severity
     description: str
+    may_stop: bool = False
+    """Whether a verdict can be graver than the rule's own severity."""
+
+
+@dataclass(frozen=True)
+class DayData:
+    """What a day is judged by: its validated rows, those in quarantine by rule, its metrics, and other datasets.
+
+    `others` has the rows of the dataset that a rule (by its name) looks at, None where no file of it is there.
+    """
+
+    validated: pl.DataFrame
+    refused: Mapping[str, int]
+    metrics: Mapping[Metric, float] = field(default_factory=dict)
+    others: Mapping[str, OtherDataset | None] = field(default_factory=dict)
+    due: DueLabels | None = None
 
 
 def day_rules(lifecycle: LifecycleDeclaration) -> list[DayRule]:
-    """The rules of `quality_report` that the declaration asks for: entity rules, then volume."""
-    words = {
-        "grows_by_day": "grows by one for each day",
-        "never_falls": "never falls",
-        "constant": "never changes",
-    }
+    """The rules of `quality_report` that the declaration asks for."""
+    return list(_day_rules(lifecycle))
+
+
+def _day_rules(lifecycle: LifecycleDeclaration) -> Iterator[DayRule]:
     quality = lifecycle.quality
-    rules = [
-        DayRule(
-            rule.name,
-            rule.severity,
-            f"{rule.column} of each {rule.entity} {words[rule.change]}, except for {rule.tolerated_share:.1%} of them.",
+    for rule in quality.entities:
+        said = (
+            f"{rule.column} of each {rule.entity} must {words_of(rule)}, except for {rule.tolerated_share:.1%} of them."
         )
-        for rule in quality.entities
-    ]
+        yield DayRule(rule.name, rule.severity, said)
     volume = quality.volume
-    rules.append(
-        DayRule(
-            VOLUME,
-            volume.severity,
-            f"The day has {volume.min_ratio:g} to {volume.max_ratio:g} times the rows of the days before.",
-        )
-    )
+    said = f"The day has {volume.min_ratio:g} to {volume.max_ratio:g} times the rows of the days before."
+    yield DayRule(VOLUME, volume.severity, said)
     if volume.no_empty_hours:
-        rules.append(DayRule(EMPTY_HOURS, volume.severity, "No hour is empty that never was before."))
-    return rules
+        yield DayRule(EMPTY_HOURS, volume.severity, "No hour is empty that never was before.")
+    for row_rule in quality.rows:
+        if row_rule.severity == "warn":
+            said = f"{row_rule.holds} for all rows but {row_rule.tolerated_share:.1%}: {row_rule.reason}"
+            yield DayRule(row_rule.name, "warn", said)
+    for column in usual.judged_columns(lifecycle):
+        assert quality.usual is not None
+        what = f"Metrics of {column}" if column else "Volume and quarantine"
+        said = f"{what} are as on the same weekday in the {quality.usual.look_back_days} passed days before."
+        may_stop = quality.usual.stop_change is not None and bool(column)
+        yield DayRule(usual.check_name(column), quality.usual.severity, said, may_stop)
+    if quality.repeats:
+        within = f"in the {quality.repeats.look_back_days} passed days before"
+        yield DayRule(REPEATED_IDS, quality.repeats.severity, f"No {lifecycle.dataset.id} was there {within}.")
+        said = f"No row was there, but for its id and date, on the day itself or {within}."
+        yield DayRule(REPEATED_ROWS, quality.repeats.severity, said)
+    for reference in quality.references:
+        said = f"Each {reference.column} exists in {reference.dataset}."
+        yield DayRule(reference.name, reference.severity, said)
+    for agreement in quality.agreements:
+        how = "row by row" if agreement.id else "in row count and sums"
+        yield DayRule(agreement.name, agreement.severity, f"{agreement.dataset} says the same, {how}.")
+    if quality.labels:
+        waited = f"{duration_name(lifecycle.labels.delay)} and {duration_name(quality.labels.grace)} of grace"
+        yield DayRule(LABELS_DUE, quality.labels.severity, f"Labels are there {waited} after their events.")
+    if is_open_ended(lifecycle):
+        said = f"Files come within {duration_name(lifecycle.dataset.fresh_within)} of the day's beginning."
+        yield DayRule(ARRIVED_IN_TIME, "warn", said)
 
 
-def judge_day(
-    lifecycle: LifecycleDeclaration,
-    day: date,
-    validated: pl.DataFrame,
-    quarantined: int,
-    history: History,
-) -> dict[str, Any]:
+def judge_day(lifecycle: LifecycleDeclaration, day: date, found: DayData, history: History) -> dict[str, Any]:
     """The document `quality_report` of a day, and the day's entry into `history`.
 
-    `validated` are the day's rows, `quarantined` counts those in quarantine. Days must be judged in order:
-    an earlier day's verdict decides whether it serves as a measure for a later one.
+    Days must be judged in order: an earlier day's verdict decides whether it serves as a measure for a later one.
     """
-    quality = lifecycle.quality
+    quality, validated = lifecycle.quality, found.validated
+    quarantined = sum(found.refused.values())
     hours = rows_by_hour(validated, lifecycle.dataset.time)
-    results = []
     values = {rule.name: entity_values(rule, validated) for rule in quality.entities}
-    for rule in quality.entities:
-        results.append(judge_entities(rule, day, values[rule.name], history))
+    results = [judge_entities(rule, day, values[rule.name], history) for rule in quality.entities]
     results.append(judge_volume(quality.volume, day, validated.height, history))
     if quality.volume.no_empty_hours:
         results.append(judge_hours(quality.volume, day, hours, history))
-    results.append(judge_quarantined(quality.max_quarantined, validated.height, quarantined))
+    results += [judge_rows(rule, validated, day, history) for rule in quality.rows if rule.severity == "warn"]
+    if quality.usual:
+        results += usual.judge_usual(lifecycle, quality.usual, day, found.metrics, history)
+    prints = marks(lifecycle, validated) if quality.repeats else None
+    if quality.repeats and prints is not None:
+        results += judge_repeats(quality.repeats, lifecycle, day, prints, history)
+    for reference in quality.references:
+        other = found.others.get(reference.name)
+        results.append(judge_reference(reference, lifecycle, day, validated, other, history))
+    for agreement in quality.agreements:
+        other = found.others.get(agreement.name)
+        results.append(judge_agreement(agreement, lifecycle, day, validated, other, history))
+    if quality.labels and found.due:
+        results.append(judge_labels(quality.labels, lifecycle, day, found.due, history))
+    if is_open_ended(lifecycle):
+        results.append(judge_arrival(lifecycle, day, found.metrics, history))
+    results.append(judge_quarantined(quality.max_quarantined, validated.height, found.refused, day, history))
     passed = all(result.passed for result in results if result.severity == "stop")
-    history.days[day] = DayFacts(passed, validated.height, hours, quarantined)
+    broken = frozenset(result.rule for result in results if not result.passed)
+    history.days[day] = DayFacts(passed, validated.height, hours, quarantined, broken)
+    history.values |= {(name, day): frame for name, frame in values.items()}
     if passed:
-        history.values |= {(name, day): frame for name, frame in values.items()}
+        history.metrics[day] = found.metrics
+        if prints is not None:
+            history.marks[day] = prints
+    history.forget(day, quality.repeats.look_back_days if quality.repeats else 0)
     return {
         "day": day.isoformat(),
         "passed": passed,
@@ -101,12 +162,6 @@ def judge_day(
         "hours": list(hours),
         "rules": [asdict(result) for result in results],
     }
-
-
-def rows_by_hour(frame: pl.DataFrame, time: str) -> list[int]:
-    """Rows in each of the 24 hours of the day, UTC."""
-    counts = dict(frame.select(pl.col(time).dt.hour().alias("hour")).to_series().value_counts().rows())
-    return [counts.get(hour, 0) for hour in range(24)]
 
 
 def column_figures(frame: pl.DataFrame) -> dict[str, dict[str, Any]]:
@@ -134,7 +189,7 @@ def rules_table(document: dict[str, Any]) -> str:
     """The verdicts of a report as a Markdown table."""
     lines = ["| rule | verdict | in words |", "|---|---|---|"]
     for rule in document["rules"]:
-        verdict = "passed" if rule["passed"] else ("stops the day" if rule["severity"] == "stop" else "warns")
+        verdict = "passed" if rule["passed"] else _VERDICTS[rule["severity"]]
         lines.append(f"| {rule['rule']} | {verdict} | {rule['text']} |")
     return "\n".join(lines)
 

@@ -1,6 +1,6 @@
 """Pandera schemas made from the declaration; Pandera evaluates every rule about rows.
 
-Frames are eager: on a LazyFrame Pandera skips value checks unless told otherwise. Each check keeps one
+Lazy frames are collected first: on a LazyFrame Pandera skips value checks unless told otherwise. Each check keeps one
 failure case only, since collecting them is what costs when much is bad; which rows failed is taken from
 the check's own Boolean output.
 """
@@ -55,12 +55,13 @@ def stored_schema(lifecycle: LifecycleDeclaration, day: date) -> pa.DataFrameSch
     )
 
 
-def failed_rows(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> dict[str, pl.Series]:
+def failed_rows(schema: pa.DataFrameSchema, frame: pl.DataFrame | pl.LazyFrame) -> dict[str, pl.Series]:
     """For each check that some row fails: its name and a Boolean series, True where the row fails.
 
     Raises `TypeError` when a column is not there or has another type than the schema's: that is a fault
     of the program, not of the data.
     """
+    frame = frame.lazy().collect()
     try:
         schema.validate(frame, lazy=True)
     except SchemaErrors as errors:
@@ -74,8 +75,9 @@ def failed_rows(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> dict[str, pl
     return {}
 
 
-def complaints(schema: pa.DataFrameSchema, frame: pl.DataFrame) -> list[str]:
+def complaints(schema: pa.DataFrameSchema, frame: pl.DataFrame | pl.LazyFrame) -> list[str]:
     """What the schema has against a frame, in words and without values; empty when it passes."""
+    frame = frame.lazy().collect()
     try:
         schema.validate(frame, lazy=True)
     except SchemaErrors as errors:

@@ -54,6 +54,10 @@ class LandingFeed:
         """The content of a file. Raises `FileNotFoundError`."""
         return self.storage.read(f"{self.folder}/{name}")
 
+    def arrived(self, day: date) -> float | None:
+        """When the last of the day's files came or was replaced, in seconds since 1970; None without files."""
+        return max((self.storage.modified(f"{self.folder}/{name}") for name in self.files(day)), default=None)
+
     def fingerprint(self, day: date) -> str:
         """Sixteen hex digits that change when a file for the day is added, removed or replaced.
 
@@ -84,6 +88,10 @@ class LandingZone(dg.ConfigurableResource):
 
     def feed(self, lifecycle: str, name: str) -> LandingFeed:
         """The feed `transactions` or `labels` of a lifecycle, or that of declared attributes."""
+        return LandingFeed(open_storage(self.root), f"{lifecycle}/{name}")
+
+    def dataset(self, lifecycle: str, name: str) -> LandingFeed:
+        """Files of another dataset that quality rules look at."""
         return LandingFeed(open_storage(self.root), f"{lifecycle}/{name}")
 
 

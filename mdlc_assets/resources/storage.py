@@ -39,6 +39,10 @@ class Storage(Protocol):
         """The bytes of each name below `prefix`; reads no content."""
         ...
 
+    def modified(self, name: str) -> float:
+        """When `name` was last written, in seconds since 1970; raises FileNotFoundError."""
+        ...
+
     def location(self, name: str) -> str:
         """What a person opens or a query engine reads: a path or an s3:// address."""
         ...
@@ -87,6 +91,9 @@ class FolderStorage:
 
     def sizes(self, prefix: str) -> dict[str, int]:
         return {name: (self.root / name).stat().st_size for name in self.names(prefix)}
+
+    def modified(self, name: str) -> float:
+        return (self.root / name).stat().st_mtime
 
     def location(self, name: str) -> str:
         return str(self.root / name)
@@ -143,6 +150,16 @@ class S3Storage:
         cut = len(self.prefix) + 1 if self.prefix else 0
         found = {item["Key"][cut:]: item for page in pages for item in page.get("Contents", [])}
         return {name: item for name, item in found.items() if not PurePosixPath(name).name.startswith(".")}
+
+    def modified(self, name: str) -> float:
+        from botocore.exceptions import ClientError
+
+        try:
+            return self.client.head_object(Bucket=self.bucket, Key=self._key(name))["LastModified"].timestamp()
+        except ClientError as error:
+            if error.response["Error"]["Code"] in {"404", "NoSuchKey"}:
+                raise FileNotFoundError(self.location(name)) from None
+            raise
 
     def location(self, name: str) -> str:
         return f"s3://{self.bucket}/{self._key(name)}"

@@ -10,7 +10,16 @@ from mdlc_assets.declaration import LifecycleDeclaration
 
 # What each workflow materialises. The partition is the day of the events, but for training, where it
 # is the day as of which the model is made.
-_DATA = ("raw", "validated", "quarantine", "quality_report", "feature_state", "features")
+_DATA = (
+    "raw",
+    "validated",
+    "quarantine",
+    "daily_metrics",
+    "quality_report",
+    "feature_state",
+    "features",
+    "drift_profile",
+)
 _WORKFLOWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "labels": ("Brings in labels alone, as for days before the first model.", ("labels",)),
     "history": (
@@ -19,7 +28,7 @@ _WORKFLOWS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "rebuild": (
         "A file came late or was replaced: makes the features again of later days whose windows reach it.",
-        ("feature_state", "features"),
+        ("feature_state", "features", "drift_profile"),
     ),
     "train": (
         "Trains as of a day, evaluates, and compares with the champion. Over a range it is a backtest.",
@@ -36,6 +45,10 @@ _WORKFLOWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "batch_inference": (
         "A new day: quality, features, scores, decisions, and what the monitors that need no labels say.",
         (*_DATA, "batch_predictions", "decisions", "open_loop_report", "retrain_decision", "daily_report"),
+    ),
+    "report": (
+        "A day that quality stopped: makes its page and tells its owner; nothing else of it runs.",
+        ("daily_report",),
     ),
     "monitor": (
         "Labels of a day have arrived: was the model right?",

@@ -17,12 +17,15 @@ from mdlc_assets.resources.landing import LandingZone
 from mdlc_assets.resources.registry import Registry
 from mdlc_assets.workflows.arrivals import Arrivals, work_for
 
+_LOOKED_AT_DAYS = 3
+
 
 def lifecycle_sensors(
     lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAssetJobDefinition]
 ) -> list[dg.SensorDefinition]:
-    """New files, a retraining that a monitor asked for, and the deployment of what was approved."""
-    sensors = [_new_files(lifecycle, jobs), _retrain(lifecycle, jobs)]
+    """New files, days that quality stopped, a retraining that a monitor asked for, and the deployment of what was
+    approved."""
+    sensors = [_new_files(lifecycle, jobs), _stopped(lifecycle, jobs), _retrain(lifecycle, jobs)]
     if lifecycle.deployment.real_time is not None:
         sensors.append(_deploy(lifecycle, jobs))
     return sensors
@@ -76,6 +79,29 @@ def _new_files(
         return dg.SensorResult(run_requests=requests, skip_reason=skipped, cursor=cursor)
 
     return new_files
+
+
+def _stopped(lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
+    @dg.sensor(
+        name=f"{lifecycle.name}_stopped_days",
+        job=jobs["report"],
+        minimum_interval_seconds=60,
+        description="Quality stopped a day, so that nothing after it ran: has its page made and its owner told.",
+        tags={"mdlc/lifecycle": lifecycle.name},
+    )
+    def stopped_days(context: dg.SensorEvaluationContext, lake: Lake):  # type: ignore[no-untyped-def]
+        reports = lake.documents(lifecycle.name, "quality_report")
+        requests = []
+        for day in reports.days()[-_LOOKED_AT_DAYS:]:
+            report = reports.read_document(day)
+            if not report["passed"]:
+                # The same file stopped for the same reasons is told once.
+                text = json.dumps(report, sort_keys=True).encode()
+                key = f"stopped-{day}-{hashlib.sha256(text).hexdigest()[:12]}"
+                requests.append(dg.RunRequest(run_key=key, partition_key=day.isoformat()))
+        return requests or dg.SkipReason(f"Quality stopped none of the last {_LOOKED_AT_DAYS} days.")
+
+    return stopped_days
 
 
 def _retrain(lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:

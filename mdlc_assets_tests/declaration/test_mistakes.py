@@ -46,6 +46,11 @@ def _customers(column: str, *, entity: str = "customer_id", feed: str = "custome
         ),
         (_SOURCES, _customers("amount"), "attributes.customers.columns", "'amount'", "another name"),
         (_SOURCES, _customers("segment", feed="labels"), "attributes.labels", "'labels'", "such as customers"),
+        ("change: grows_by_day", "change: never_jumps", "entities.0.max_change", "None", "max_change: ..."),
+        ("change: grows_by_day", "change: grows", "quality.entities.0.change", "'grows'", "grows_by_day"),
+        ("change: grows_by_day", "change: never_sticks\n        stuck_days: 20", "look_back_days", "7", "at least 19"),
+        ("grace: 1d, severity: warn", "grace: 1d, severity: worn", "quality.labels.severity", "'worn'", "'error'"),
+        ("usual: {look_back_days: 42", "usual: {look_back: 42", "quality.usual.look_back", "42", "'look_back_days'"),
         ("name: payments_fraud", "name: Payments-Fraud", "name", "'Payments-Fraud'", "lower-case"),
     ],
 )

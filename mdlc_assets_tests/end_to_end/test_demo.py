@@ -61,10 +61,26 @@ def test_the_champion_is_approved_and_on_record(demo: DemoRun, payments_fraud: L
 
 
 def test_the_report_is_one_file_that_asks_for_nothing(demo: DemoRun, payments_fraud: LifecycleDeclaration) -> None:
-    page = (demo.home.reports / payments_fraud.name / "latest.html").read_text()
-    assert "<svg" in page
-    assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", page)
-    assert "@import" not in page
+    for page in (demo.home.reports / payments_fraud.name / "latest.html", demo.home.reports / "index.html"):
+        text = page.read_text()
+        assert "<svg" in text
+        assert not re.findall(r"""src=["'](?:https?:)?//|<link[^>]+href=["'](?:https?:)?//|@import""", text)
+
+
+def test_drift_alarmed_on_its_first_day_and_each_problem_was_told_once(
+    demo: DemoRun, payments_fraud: LifecycleDeclaration
+) -> None:
+    live = _live(demo, payments_fraud)
+    opened = _lake(demo).documents(payments_fraud.name, "open_loop_report")
+    before = [day for day in opened.days() if day < live[0]]
+    assert len(before) == 14
+    assert not any(opened.read_document(day)["alarm"] for day in before), "no false alarm"
+    first = opened.read_document(live[0])
+    assert "amount" in first["alarmed"]
+    told = [path.name for path in (demo.home.root / "alerts" / payments_fraud.name).glob("*-new.json")]
+    assert len([name for name in told if name.endswith("-inputs-new.json")]) == 1
+    assert f"{live[4]}-quality-new.json" in told
+    assert (demo.home.root / "alerts" / payments_fraud.name / f"{live[4]}-quality-over.json").exists()
 
 
 def _lake(demo: DemoRun):  # type: ignore[no-untyped-def]

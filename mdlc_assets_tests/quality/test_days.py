@@ -9,15 +9,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from mdlc_assets.declaration.quality import EntityRule, VolumeRule
-from mdlc_assets.quality.across_days import (
-    DayFacts,
-    History,
-    entity_values,
-    judge_entities,
-    judge_hours,
-    judge_volume,
-)
+from mdlc_assets.declaration.quality import EntityRule, RowRule, VolumeRule
+from mdlc_assets.quality.entities import entity_values, judge_entities
+from mdlc_assets.quality.history import DayFacts, History
+from mdlc_assets.quality.volume import judge_hours, judge_volume
 from mdlc_assets_tests.sourcing.small_platform import (
     DAY,
     Platform,
@@ -44,7 +39,8 @@ def _judge(rule: EntityRule, days: list[dict[int, list[int]]]) -> list[tuple[boo
         frame = pl.DataFrame(rows, schema={"customer_id": pl.Int64, "age": pl.Int64}, orient="row")
         today = entity_values(rule, frame)
         result = judge_entities(rule, day, today, history)
-        history.days[day] = DayFacts(result.passed, frame.height, [0] * 24)
+        broken = frozenset() if result.passed else frozenset({rule.name})
+        history.days[day] = DayFacts(result.passed, frame.height, [0] * 24, broken=broken)
         history.values[rule.name, day] = today
         found.append((result.passed, result.text))
     return found
@@ -56,9 +52,12 @@ def test_the_ages_364_54_54_54_stop_each_day_and_say_why() -> None:
     assert found[1][1] == (
         "age must grow by one for each day; it does not for 100.0% of the 1 values of customer_id on "
         "2018-04-02 that were seen before (2018-04-01); tolerated 0.1%. Most often the change is -310 "
-        "over 1 day. Mend: Ask the accounts team."
+        "over 1 day. Since 2018-04-02. For instance 364 on 2018-04-01, 54 on 2018-04-02. "
+        "Mend: Ask the accounts team."
     )
     assert "2018-04-04" in found[3][1] and "-310 over 3 days" in found[3][1]
+    assert "Since 2018-04-02, 3 days." in found[3][1]
+    assert "364 on 2018-04-01, 54 on 2018-04-02, 54 on 2018-04-03, 54 on 2018-04-04" in found[3][1]
 
 
 @pytest.mark.parametrize(
@@ -70,10 +69,16 @@ def test_the_ages_364_54_54_54_stop_each_day_and_say_why() -> None:
         ("grows_by_day", [{1: [364]}, {1: [365, 54]}], [True, False]),
         ("never_falls", [{1: [3]}, {1: [3, 9]}, {1: [9]}, {1: [8]}], [True, True, True, False]),
         ("constant", [{1: [3]}, {1: [3]}, {1: [3, 4]}, {1: [3]}], [True, True, False, True]),
+        ("never_sticks", [{1: [3]}, {1: [3]}, {1: [3]}, {1: [3]}, {1: [4]}], [True, True, False, False, True]),
+        ("never_sticks", [{1: [3]}, {1: [3]}, {2: [9]}, {1: [3]}], [True, True, True, False]),
+        ("never_sticks", [{1: [3]}, {1: [4]}, {1: [3]}, {1: [3, 5]}], [True] * 4),
+        ("never_jumps", [{1: [100]}, {1: [110]}, {1: [100]}, {1: [89]}], [True, True, True, False]),
+        ("never_jumps", [{1: [100]}, {2: [0]}, {1: [120]}, {1: [131, 400]}], [True, True, True, False]),
     ],
 )
 def test_each_kind_of_change(change: str, days: list[dict[int, list[int]]], passed: list[bool]) -> None:
-    assert [verdict for verdict, _ in _judge(_rule(change), days)] == passed
+    more = {"max_change": 10} if change == "never_jumps" else {}
+    assert [verdict for verdict, _ in _judge(_rule(change, **more), days)] == passed
 
 
 def test_a_fault_that_outlasts_the_look_back_does_not_become_the_measure() -> None:
@@ -173,7 +178,8 @@ def test_too_much_in_quarantine_stops_the_range_before_the_report(tmp_path: Path
     said = verdicts(result)
     assert [said["quarantined_share", day.isoformat()][0] for day in days] == [True, False, True]
     text = said["quarantined_share", days[1].isoformat()][1]
-    assert "48 of 480 rows are in quarantine (10.00%); allowed 2.00%" in text and "Mend" in text
+    assert "48 of 480 rows of 2018-04-02 are in quarantine (10.00%: amount_min 48); allowed 2.00%" in text
+    assert "For instance amount -1.0 is below 0." in text and "Mend" in text
     assert all(said["schema", day.isoformat()][0] for day in days)
     assert not ran(result, "quality_report") and not ran(result, "next_stage")
     quarantine = platform.table("quarantine").read_day(days[1])
@@ -239,9 +245,66 @@ def test_stored_rows_that_were_tampered_with_fail_their_checks(tmp_path: Path) -
     table.write_day(days[1], table.read_day(days[1]).tail(-3).with_columns(amount=pl.lit(-1.0)))
     said = verdicts(platform.run(days[0], days[1], checks_only=True))
     assert said["schema", str(days[0])][0] and said["quarantined_share", str(days[0])][0]
-    assert said["schema", str(days[1])] == (False, "amount_min fails in 477 of 477 rows (amount)")
+    fits, text = said["schema", str(days[1])]
+    assert not fits and text.startswith("amount_min fails in 477 of 477 rows (amount). ") and "Mend: run" in text
     passed, text = said["quarantined_share", str(days[1])]
     assert not passed and "Raw has 480 rows, 3 more than validated and quarantine together" in text
+
+
+def test_days_that_lasted_are_counted_through_dagster(tmp_path: Path) -> None:
+    """The seed's example, as the person who is called reads it."""
+    platform = Platform(str(tmp_path))
+    days = days_from(DAY, 4)
+    for day, age in zip(days, [364, 54, 54, 54], strict=True):
+        platform.put(f"{day}.parquet", with_ages(payments(day), age))
+    said = verdicts(platform.run(days[0], days[-1]))
+    assert said["account_age_grows", "2018-04-04"] == (
+        False,
+        "account_age_days must grow by one for each day; it does not for 100.0% of the 40 values of customer_id on "
+        "2018-04-04 that were seen before (2018-04-01); tolerated 0.1%. Most often the change is -310 over 3 days. "
+        "Since 2018-04-02, 3 days. For instance 364 on 2018-04-01, 54 on 2018-04-02, 54 on 2018-04-03, 54 on "
+        "2018-04-04. Mend: Ask the accounts team to send the day's file again; account age must grow by one a day.",
+    )
+    # A day that is run again by itself, from what the lake remembers, says the same.
+    again = verdicts(platform.run(days[3]))
+    assert again["account_age_grows", "2018-04-04"] == said["account_age_grows", "2018-04-04"]
+
+
+def test_a_rule_that_only_warns_leaves_its_rows_in(tmp_path: Path) -> None:
+    rule = RowRule(
+        name="cheap", holds="amount < 80", reason="Dear payments are rare.", severity="warn", tolerated_share=0.01
+    )
+    quality = shipped().quality.model_copy(update={"rows": [rule]})
+    platform = Platform(str(tmp_path), shipped().model_copy(update={"quality": quality}))
+    platform.put_days([DAY])
+    result = platform.run(DAY)
+    passed, text = verdicts(result)["cheap", str(DAY)]
+    dear = int((payments(DAY)["amount"] >= 80).sum())
+    assert dear and not passed and f"{dear} of 480 rows" in text and "Dear payments are rare" in text
+    assert ran(result, "next_stage") and platform.table("validated").read_day(DAY).height == 480
+
+
+def test_a_gross_change_of_a_metric_stops_and_a_moderate_one_warns(tmp_path: Path) -> None:
+    platform = Platform(str(tmp_path))
+    days = days_from(DAY, 9)
+    platform.put_days(days[:7])
+    for day, factor in zip(days[7:], (1.5, 100), strict=True):
+        platform.put(f"{day}.parquet", payments(day).with_columns((pl.col("amount") * factor).round(2)))
+    assert ran(platform.run(days[0], days[7]), "next_stage")
+    assert platform.report(days[7])["passed"]
+    result = platform.run(days[8])
+    passed, text = verdicts(result)["amount_usual", str(days[8])]
+    assert not passed and not ran(result, "next_stage") and not platform.report(days[8])["passed"]
+    assert f"Since {days[7]}, 2 days." in text and "Mend: compare" in text
+
+
+def test_metrics_of_a_stopped_day_are_kept(tmp_path: Path) -> None:
+    platform = Platform(str(tmp_path))
+    platform.put(f"{DAY}.parquet", payments(DAY).with_columns(amount=pl.lit(-1.0)))
+    result = platform.run(DAY)
+    assert not ran(result, "quality_report")
+    metrics = platform.table("daily_metrics").read_day(DAY)
+    assert metrics.filter(metric="refused", category="amount_min")["value"].to_list() == [1.0]
 
 
 def test_reports_of_a_date_long_gone_do_not_matter(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.dataset import Column
-from mdlc_assets.declaration.quality import EntityRule, RowRule
+from mdlc_assets.declaration.quality import AgreementRule, EntityRule, ReferenceRule, RowRule, UsualRule
 from mdlc_assets.quality.declared import quality_problems
 from mdlc_assets.quality.row_checks import value_checks
 from mdlc_assets.quality.rows import Parted, part_rows
@@ -182,6 +182,48 @@ def test_pandera_sees_every_bad_value_and_a_changed_column() -> None:
     types = {name: TYPES[column.type] for name, column in shipped().dataset.columns.items()}
     lenient = checking_schema(types, value_checks(shipped(), DAY), "rows")
     assert failed_rows(lenient, negative)["amount_min"].to_list() == [False, True, False, True, False]
+
+
+def test_a_bad_value_in_lazy_input_is_caught() -> None:
+    negative = with_ages(payments(DAY, 5), 10).with_columns(amount=pl.Series([1.0, -1.0, 2.0, -2.0, 3.0]))
+    schema = stored_schema(shipped(), DAY)
+    schema.validate(negative.lazy(), lazy=True).collect()  # Pandera by itself looks at no value of a LazyFrame
+    assert complaints(schema, negative.lazy()) == ["amount_min fails in 2 of 5 rows (amount)"]
+    types = {name: TYPES[column.type] for name, column in shipped().dataset.columns.items()}
+    lenient = checking_schema(types, value_checks(shipped(), DAY), "rows")
+    assert failed_rows(lenient, negative.lazy())["amount_min"].sum() == 2
+
+
+def test_all_failures_come_at_once() -> None:
+    frame = with_ages(payments(DAY, 5), -1).with_columns(amount=pl.lit(-1.001))
+    found = complaints(stored_schema(shipped(), DAY), frame)
+    assert [text.split(" fails")[0] for text in found] == ["amount_min", "amount_decimals", "account_age_days_min"]
+
+
+def test_other_wrong_rules_are_refused_too() -> None:
+    quality = shipped().quality.model_copy(
+        update={
+            "usual": UsualRule(columns=["amont"]),
+            "references": [
+                ReferenceRule(name="volume", column="terminal", dataset="labels", mend="Ask."),
+                ReferenceRule(name="known", column="terminal_id", dataset="../terminals", mend="Ask."),
+            ],
+            "agreements": [AgreementRule(name="amount_usual", dataset="x", columns={"event_time": "t"}, mend="Ask.")],
+        }
+    )
+    problems = {p.field: p for p in quality_problems(shipped().model_copy(update={"quality": quality}))}
+    assert set(problems) == {
+        "quality.usual.columns.0",
+        "quality.references.0.column",
+        "quality.references.0.dataset",
+        "quality.references.0.name",
+        "quality.references.1.dataset",
+        "quality.agreements.0.columns",
+        "quality.agreements.0.name",
+    }
+    assert "amont" in str(problems["quality.usual.columns.0"]) and "Mend: use one of" in str(
+        problems["quality.usual.columns.0"]
+    )
 
 
 def test_wrong_rules_are_refused_with_field_value_and_mend() -> None:

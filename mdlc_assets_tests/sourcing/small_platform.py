@@ -36,7 +36,7 @@ def days_from(first: date, count: int) -> list[date]:
 
 
 def payments(day: date, rows: int = 480, *, first_id: int | None = None) -> pl.DataFrame:
-    """Good payments of a day under the declared names, spread evenly, without account ages."""
+    """Good payments of a day under the declared names, spread evenly, without account ages; no two days are equal."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     base = (day - DAY).days * 100_000 if first_id is None else first_id
     return pl.DataFrame(
@@ -45,7 +45,7 @@ def payments(day: date, rows: int = 480, *, first_id: int | None = None) -> pl.D
             "event_time": [start + timedelta(seconds=i * (86_400 // rows)) for i in range(rows)],
             "customer_id": [i % 40 for i in range(rows)],
             "terminal_id": [i % 7 for i in range(rows)],
-            "amount": [(100 + 37 * i % 9_000) / 100 for i in range(rows)],
+            "amount": [(100 + base // 100_000 + 37 * i % 9_000) / 100 for i in range(rows)],
         },
         schema_overrides={"event_time": pl.Datetime("us", "UTC")},
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from mdlc_assets.resources.landing import LandingZone, day_of_file
+from mdlc_assets.resources.storage import open_storage
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,22 @@ def test_fingerprints_show_added_replaced_and_untouched_files(tmp_path: Path) ->
     replaced.write_text("a\n9\n")  # of the same size
     os.utime(replaced, ns=(1, 1))
     assert look()[date(2018, 4, 2)] != before[date(2018, 4, 2)]
+
+
+def test_when_files_came_in_a_folder_and_on_s3(tmp_path: Path, s3_root: str) -> None:
+    before = time.time()
+    for root in (str(tmp_path), s3_root):
+        storage = open_storage(root)
+        for name in ("2018-04-01.csv", "late_2018-04-01.csv"):
+            storage.write(f"shop/transactions/{name}", b"a")
+        feed = LandingZone(root=root).feed("shop", "transactions")
+        arrived = feed.arrived(date(2018, 4, 1))
+        assert arrived is not None and before - 2 <= arrived <= time.time() + 2
+        assert feed.arrived(date(2018, 4, 2)) is None
+        with pytest.raises(FileNotFoundError):
+            storage.modified("shop/transactions/none.csv")
+    os.utime(tmp_path / "shop" / "transactions" / "2018-04-01.csv", (2e9, 2e9))
+    assert LandingZone(root=str(tmp_path)).feed("shop", "transactions").arrived(date(2018, 4, 1)) == 2e9
 
 
 def test_a_feed_that_nobody_has_filled_is_empty(tmp_path: Path) -> None:

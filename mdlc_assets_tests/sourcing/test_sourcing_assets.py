@@ -67,7 +67,7 @@ def test_running_again_leaves_the_same_bytes(tmp_path: Path) -> None:
     platform.put(f"{DAY}.csv", b"transaction_id,is_fraud,known_at\n2,1,2018-04-08\n1,0,2018-04-08\n", "labels")
     platform.run(days[0], days[-1])
     before = platform.contents()
-    assert len(before) == 2 * 5 + 2
+    assert len(before) == 2 * 6 + 2
     platform.run(days[0], days[-1])
     assert platform.contents() == before
     platform.run(days[1])

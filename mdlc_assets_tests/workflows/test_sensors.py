@@ -109,11 +109,27 @@ def test_retraining_is_asked_for_once(ticker: Ticker) -> None:
     documents = lake.documents(_NAME, "retrain_decision")
     documents.write_document(day, {"verdict": "wait", "reasons": ["3 of 5 labelled days"]})
     assert ticker.sensor("retrain_when_asked").skip_message == "2018-06-20: wait. 3 of 5 labelled days"
+    documents.write_document(day, {"verdict": "recalibrate", "reasons": ["1.5 times"]})
+    assert ticker.sensor("retrain_when_asked").skip_message == "2018-06-20: recalibrate. 1.5 times"
     documents.write_document(day, {"verdict": "retrain", "reasons": ["it fell"]})
     (request,) = ticker.sensor("retrain_when_asked").run_requests
     assert (request.partition_key, request.tags["mdlc/reason"]) == (str(day), "it fell")
     lake.documents(_NAME, "evaluation").write_document(day, {"passed": False})
     assert "was trained already" in ticker.sensor("retrain_when_asked").skip_message
+
+
+def test_a_stopped_day_gets_its_page_once(ticker: Ticker) -> None:
+    reports = ticker.resources["lake"].documents(_NAME, "quality_report")
+    assert "Quality stopped none" in ticker.sensor("stopped_days").skip_message
+    for i, passed in enumerate((False, True, True, False)):
+        reports.write_document(date(2018, 6, 10 + i), {"passed": passed, "rows": i})
+    (request,) = ticker.sensor("stopped_days").run_requests
+    assert request.partition_key == "2018-06-13"
+    (again,) = ticker.sensor("stopped_days").run_requests
+    assert again.run_key == request.run_key
+    reports.write_document(date(2018, 6, 13), {"passed": False, "rows": 9})
+    (other,) = ticker.sensor("stopped_days").run_requests
+    assert other.run_key != request.run_key, "another file that is stopped too is told again"
 
 
 def test_nothing_is_deployed_before_an_approval(ticker: Ticker) -> None:

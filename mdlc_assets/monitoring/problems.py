@@ -1,0 +1,155 @@
+"""What is wrong with a lifecycle on a day, in words that a person acts on: the same for the page and for alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.monitoring.sketch import Sketch
+from mdlc_assets.resources.alerts import Problem
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What page and alerts are made from, by day: the documents of the stages. `sketches` has for each column to
+    be drawn today's and those of the reference days."""
+
+    day: date
+    quality: Mapping[date, Mapping[str, Any]]
+    open_loop: Mapping[date, Mapping[str, Any]]
+    closed_loop: Mapping[date, Mapping[str, Any]]
+    retrain: Mapping[date, Mapping[str, Any]]
+    model: Mapping[str, Any]
+    sketches: Mapping[str, tuple[Sketch, list[Sketch]]]
+    run_id: str = ""
+
+
+def problems_of(lifecycle: LifecycleDeclaration, found: Figures) -> list[Problem]:
+    """The problems of the day, the worst first."""
+    problems = [
+        *_broken_data(lifecycle, found),
+        *_verdict(lifecycle, found),
+        *_drift(lifecycle, found),
+    ]
+    return sorted(problems, key=lambda problem: problem.level != "bad")
+
+
+def not_judged(found: Figures) -> set[str]:
+    """Keys of problems that nobody looked for on the day, since quality stopped it."""
+    missing = set()
+    if found.day not in found.open_loop:
+        missing |= {"scores", "inputs"}
+    if found.day not in found.retrain:
+        missing |= {"performance", "calibration"}
+    return missing
+
+
+def _broken_data(lifecycle: LifecycleDeclaration, found: Figures) -> list[Problem]:
+    report = found.quality.get(found.day)
+    owner = lifecycle.owners.quality
+    if report is None or all(rule["passed"] for rule in report["rules"]):
+        return []
+    broken = [rule for rule in report["rules"] if not rule["passed"]]
+    why = " ".join(f"{rule['rule']}: {_without_values(rule).rstrip('.')}." for rule in broken)
+    if not report["passed"]:
+        since = _first_of_spell(found, found.quality, lambda said: not said["passed"])
+        return [
+            Problem(
+                "quality",
+                "bad",
+                "The data of this day were stopped: nothing was scored or decided from them.",
+                why,
+                "Have the file mended and sent again; the day then runs by itself. Until then there is no retraining.",
+                owner,
+                since,
+                max((rule["observed"] or 0.0 for rule in broken), default=1.0),
+            )
+        ]
+    return [
+        Problem(
+            "quality_warning",
+            "warn",
+            "The data broke a rule that only warns.",
+            why,
+            "Look at the rule at the next opportunity; the day went on.",
+            owner,
+            found.day.isoformat(),
+        )
+    ]
+
+
+def _without_values(rule: Mapping[str, Any]) -> str:
+    """A rule's text less the examples in it: these are values of customers, and alerts travel."""
+    text, examples = str(rule["text"]), list(rule.get("examples") or [])
+    for example in ["; ".join(examples), *examples]:
+        text = text.replace(f" For instance {example}.", "").replace(example, "...") if example else text
+    return text
+
+
+def _verdict(lifecycle: LifecycleDeclaration, found: Figures) -> list[Problem]:
+    said = found.retrain.get(found.day)
+    if said is None or said["verdict"] in {"none", "stop"}:
+        return []
+    owner, why = lifecycle.owners.training, "; ".join(said["reasons"])
+    since = said.get("since") or _first_of_spell(found, found.retrain, lambda one: one["verdict"] == said["verdict"])
+    what, do = {
+        "retrain": (
+            "The model has to be replaced; a new one is being asked for.",
+            "Nothing while the gate passes: the sensor trains, the gate compares. If it refuses, the old model stays.",
+        ),
+        "wait": (
+            "The model has become worse, or too old; a new one has to wait.",
+            "See what it waits for. If harm cannot wait: tighten the decision rules, or `mdlc rollback`.",
+        ),
+        "recalibrate": (
+            "The scores no longer say how likely the event is; the ranking still holds.",
+            "Calibrate the scores again, or review the thresholds of the decision rules.",
+        ),
+    }[said["verdict"]]
+    key = "calibration" if said["verdict"] == "recalibrate" else "performance"
+    level = "warn" if said["verdict"] == "recalibrate" or not said.get("open", True) else "bad"
+    return [Problem(key, level, what, why, do, owner, since)]  # type: ignore[arg-type]
+
+
+def _drift(lifecycle: LifecycleDeclaration, found: Figures) -> list[Problem]:
+    report = found.open_loop.get(found.day)
+    if report is None or not report["alarm"]:
+        return []
+    problems = []
+    reasons = dict(zip(report["alarmed"], report["reasons"], strict=True))
+    for key, what, names in (
+        ("scores", "Scores or decisions are not what they were.", report["outputs_alarmed"]),
+        (
+            "inputs",
+            "Inputs are not what they were on healthy days.",
+            [name for name in report["alarmed"] if name not in report["outputs_alarmed"]],
+        ),
+    ):
+        if names:
+            problems.append(
+                Problem(
+                    key,
+                    "warn",
+                    what,
+                    "; ".join(reasons[name] for name in names) + ".",
+                    "Ask whether the source or the business changed. The model is only replaced when labels, or "
+                    "its own estimate, show harm.",
+                    lifecycle.owners.monitoring,
+                    min(report["since"].get(name, found.day.isoformat()) for name in names),
+                    max(report["columns"][name]["size"] for name in names),
+                )
+            )
+    return problems
+
+
+def _first_of_spell(found: Figures, documents: Mapping[date, Mapping[str, Any]], holds) -> str:  # type: ignore[no-untyped-def]
+    """The first day of the unbroken run of days, up to today, on which something holds."""
+    first = found.day
+    for day in sorted((when for when in documents if when <= found.day), reverse=True):
+        if not holds(documents[day]):
+            break
+        first = day
+    return first.isoformat()
