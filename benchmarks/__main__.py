@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from benchmarks import batch_scoring, features, history, monitoring, serving
+from benchmarks import batch_scoring, features, history, monitoring, serving, spark
 
 if __name__ == "__main__":
     source = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/payments")
     for benchmark, given in (
         (features, source),
+        (spark, source),
         (history, source),
         (monitoring, source),
         (serving, 2_000),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
 from typing import Literal
 
@@ -10,6 +11,16 @@ from pydantic import Field, model_validator
 from mdlc_assets.declaration.base import Declared, Duration, refuse
 
 ColumnType = Literal["integer", "float", "boolean", "string", "timestamp"]
+
+_FEED = re.compile(r"^[a-z][a-z0-9_]{1,40}$")
+# Feeds and tables of a lifecycle, beside which an attribute table lies.
+_OTHER_TABLES = frozenset(
+    {
+        *("transactions", "labels", "raw", "validated", "quarantine", "daily_metrics", "quality_report"),
+        *("features", "feature_state", "online_features", "training_set", "candidate_model", "evaluation"),
+        *("champion", "endpoint", "batch_predictions", "decisions"),
+    }
+)
 
 
 class Column(Declared):
@@ -61,6 +72,17 @@ class Source(Declared):
     time_zone: str = Field(default="UTC", description="Zone of timestamps written without one.")
 
 
+class Attributes(Declared):
+    """What is known of an entity and changes slowly, such as a customer's segment.
+
+    It lands as files of changes, in a feed of its own: the entity, `known_at`, and the columns. Each event gets
+    the version with the greatest `known_at` at or before its instant, nulls before the first.
+    """
+
+    entity: str = Field(description="The dataset's column that names the entity.")
+    columns: dict[str, Column] = Field(min_length=1)
+
+
 class Dataset(Declared):
     """A stream of events, one row each, landing as files day by day."""
 
@@ -70,11 +92,50 @@ class Dataset(Declared):
     id: str = Field(description="The column that identifies an event.")
     time: str = Field(description="The column with the instant of the event, kept in UTC.")
     columns: dict[str, Column]
+    attributes: dict[str, Attributes] = Field(
+        default={}, description="By the name of their feed: what is known of entities besides their events."
+    )
     sources: dict[str, Source] = {}
     fresh_within: Duration = Field(
         default=timedelta(hours=36),
         description="A day's file should be there this long after the day began.",
     )
+
+    @property
+    def validated_columns(self) -> dict[str, Column]:
+        """The columns of an event, and those of its entities' attributes behind them."""
+        joined = {name: column for known in self.attributes.values() for name, column in known.columns.items()}
+        return {**self.columns, **joined}
+
+    @model_validator(mode="after")
+    def _known_attributes(self) -> Dataset:
+        taken = set(self.columns)
+        for feed, known in self.attributes.items():
+            field = f"attributes.{feed}"
+            if not _FEED.match(feed) or feed in _OTHER_TABLES:
+                raise refuse(
+                    f"attributes cannot be called {feed!r}: their feed and table get this name",
+                    "use lower-case letters, digits and underscores, and no name of another table, such as customers",
+                    field=field,
+                    value=feed,
+                )
+            if known.entity not in self.columns:
+                raise refuse(
+                    "the dataset has no such column",
+                    f"use one of {', '.join(self.columns)}",
+                    field=f"{field}.entity",
+                    value=known.entity,
+                )
+            for name in known.columns:
+                if name in taken or name == "known_at":
+                    raise refuse(
+                        f"column {name!r} is there already",
+                        "give the attribute another name",
+                        field=f"{field}.columns",
+                        value=name,
+                    )
+            taken |= set(known.columns)
+        return self
 
     @model_validator(mode="after")
     def _known_columns(self) -> Dataset:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ByteSize, Field, field_validator, model_validator
 
 from mdlc_assets.declaration.base import Declared, Duration, duration_name, refuse
 
@@ -100,10 +100,15 @@ class Features(Declared):
         default={}, description="Column name: Polars SQL expression of the event's columns and of windowed features."
     )
     windows: list[WindowFeatures] = []
-    engine: Literal["auto", "bulk", "incremental"] = Field(
+    engine: Literal["auto", "bulk", "incremental", "spark"] = Field(
         default="auto",
-        description="`bulk`: from all events in the windows. `incremental`: from stored state. `auto`: a few days "
-        "from state where it is there, else in bulk. The results are the same to the last bit.",
+        description="`bulk`: from all events in the windows. `incremental`: from stored state. `spark`: as bulk, on "
+        "many machines. `auto`: a few days from state where it is there, much on Spark where that can be had, else "
+        "in bulk. The results are the same to the last bit.",
+    )
+    spark_above: ByteSize = Field(
+        default=ByteSize(400_000_000),
+        description="How much validated Parquet `auto` computes in bulk; for more it takes Spark.",
     )
 
     @model_validator(mode="after")

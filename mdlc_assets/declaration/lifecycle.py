@@ -50,8 +50,7 @@ class LifecycleDeclaration(Declared):
                 field="name",
                 value=self.name,
             )
-        columns = [*self.dataset.columns, self.labels.column]
-        self._refuse_unknown(columns)
+        self._refuse_unknown([*self.dataset.columns, self.labels.column])
         return self
 
     def _refuse_unknown(self, columns: list[str]) -> None:
@@ -69,7 +68,7 @@ class LifecycleDeclaration(Declared):
                     field=field,
                     value=name,
                 )
-        self._refuse_wrong_windows(columns)
+        self._refuse_wrong_windows([*self.dataset.validated_columns, self.labels.column])
 
     def _refuse_wrong_windows(self, columns: list[str]) -> None:
         uses_label = re.compile(rf"\b{re.escape(self.labels.column)}\b")
@@ -107,8 +106,12 @@ class LifecycleDeclaration(Declared):
         return [first + timedelta(days=i) for i in range((last - first).days + 1)]
 
     def fingerprint(self, *parts: str) -> str:
-        """Twelve hex digits that change whenever the named parts (all, when none) say something else."""
-        content = self.model_dump(mode="json", include=set(parts) or None)
+        """Twelve hex digits that change whenever the named parts (all, when none) say something else.
+
+        Which engine computes the features makes no difference, since all give the same.
+        """
+        how = {"features": {"engine", "spark_above"}}
+        content = self.model_dump(mode="json", include=set(parts) or None, exclude=how)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -11,12 +11,17 @@ from mdlc_assets import plots
 from mdlc_assets.asset_style import asset_key, daily_asset, days_before, days_in_run, frame_schema, plain_asset
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.features.days import Days
-from mdlc_assets.features.engines import compute_features
+from mdlc_assets.features.engines import choose_engine, compute_features
 from mdlc_assets.features.events import EventFeatures
+from mdlc_assets.features.spark_job import features_job
 from mdlc_assets.features.state import StateMismatchError, fingerprint
 from mdlc_assets.features.table import describe_features, sources_of
 from mdlc_assets.resources.lake import DayAbsentError, Lake
 from mdlc_assets.resources.online_store import OnlineStore
+from mdlc_assets.resources.spark_cluster import SparkCluster, SparkReportError
+from mdlc_assets.resources.spark_session import SparkAbsentError
+
+_MEND = "Mend: give the expression a value where there is none, as in coalesce(credit_limit, 0)."
 
 
 def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
@@ -39,28 +44,36 @@ def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         description="The declared features of each event, as they were known at its instant. A window of width w "
         "and delay d covers (t - w - d, t - d]; all events of the same instant count.",
     )
-    def features(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+    def features(context: dg.AssetExecutionContext, lake: Lake, spark_cluster: SparkCluster) -> dg.MaterializeResult:
         days = days_in_run(context)
         table = lake.table(name, "features")
-        rows = 0
+        rows: dict[date, int] = {}
         shown = pl.DataFrame()
         try:
-            for found, engine in compute_features(lifecycle, lake, days):
-                for day, frame in found.items():
-                    table.write_day(day, frame)
-                    rows += frame.height
-                    shown = frame
-                    context.add_asset_metadata(
-                        {"dagster/partition_row_count": frame.height, "engine": engine}, partition_key=day.isoformat()
-                    )
-        except (DayAbsentError, StateMismatchError) as error:
+            source = Days(lifecycle, lake)
+            engine = choose_engine(source, days, spark=spark_cluster.is_there())
+            if engine == "spark":
+                # Its tasks write the days, which never all come to this process.
+                rows = spark_cluster.run(context, features_job(lifecycle, lake, days))
+                shown = table.read_day(days[-1])
+            else:
+                for found, _ in compute_features(lifecycle, lake, days, engine, source):
+                    for day, frame in found.items():
+                        table.write_day(day, frame)
+                        rows[day] = frame.height
+                        shown = frame
+        except (DayAbsentError, StateMismatchError, SparkAbsentError, SparkReportError) as error:
             raise dg.Failure(description=str(error), allow_retries=False) from None
+        for day, count in rows.items():
+            context.add_asset_metadata(
+                {"dagster/partition_row_count": count, "engine": engine}, partition_key=day.isoformat()
+            )
         return dg.MaterializeResult(
             metadata={
                 "dagster/column_schema": frame_schema(shown, describe_features(lifecycle)),
                 "dagster/column_lineage": _lineage(lifecycle),
                 "dagster/table_name": f"{name}.features",
-                "dagster/row_count": rows,
+                "dagster/row_count": sum(rows.values()),
                 "share of zeros and nulls": dg.MetadataValue.md(_share_plot(shown, lifecycle.features.names())),
                 "definition": dg.MetadataValue.md(_definition(lifecycle)),
             }
@@ -87,7 +100,7 @@ def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             ]
             for check, text in (
                 ("complete", "" if frame.height == events else f"{frame.height} rows for {events} events"),
-                ("finite", f"missing or infinite values in {', '.join(bad)}" if bad else ""),
+                ("finite", f"missing or infinite values in {', '.join(bad)}. {_MEND}" if bad else ""),
             ):
                 yield dg.AssetCheckEvaluation(
                     asset_key=key,

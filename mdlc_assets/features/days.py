@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date, timedelta
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any
 
 import polars as pl
 
@@ -18,6 +19,12 @@ from mdlc_assets.resources.lake import DayAbsentError, Lake
 
 _READERS = 8
 _DAY = timedelta(days=1)
+
+
+@cache
+def _readers() -> ThreadPoolExecutor:
+    """Threads that stay: to start them costs as much as a day's read."""
+    return ThreadPoolExecutor(_READERS, "lake-reader")
 
 
 class Days:
@@ -70,11 +77,11 @@ class Days:
 
     def load(self, events: Iterable[date], states: Iterable[date]) -> None:
         """Read days together, which is quicker than one after the other."""
-        with ThreadPoolExecutor(_READERS) as pool:
-            reads: list[Future[object]] = [pool.submit(self.events, day) for day in dict.fromkeys(events)]
-            reads += [pool.submit(self.state, day) for day in dict.fromkeys(states)]
-            for read in reads:
-                read.result()
+        pool, reads = _readers(), list[Future[Any]]()
+        reads += [pool.submit(self.state, day) for day in dict.fromkeys(states) if day not in self._states]
+        reads += [pool.submit(self.events, day) for day in dict.fromkeys(events) if day not in self._events]
+        for read in reads:
+            read.result()
 
     def reach_of(self, last: date) -> pl.DataFrame:
         """All events with labels that windows at the end of `last` or on the day after reach, in order of time."""

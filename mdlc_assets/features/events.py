@@ -39,7 +39,7 @@ class EntityState:
         cls, family: Family, times: np.ndarray, values: np.ndarray, kinds: Sequence[Sequence[str | None]] = ()
     ) -> EntityState:
         """From ascending instants, values of shape (events, values), and kinds."""
-        from mdlc_assets.features import kernel
+        from mdlc_assets.features import event_kernels
 
         size, rows = len(times), rows_of(family)
         room = max(_FIRST_SIZE, 2 * size)
@@ -51,16 +51,16 @@ class EntityState:
             [list(row) for row in kinds],
         )
         state.times[:size], state.values[:size] = times, np.asarray(values).reshape(size, len(family.values))
-        kernel.sum_events(0, size, state.values, state.sums, rows)
+        event_kernels.sum_events(0, size, state.values, state.sums, rows)
         return state
 
     def add(self, family: Family, time: int, values: np.ndarray, kinds: Sequence[str | None] = ()) -> None:
         """Take in an event; one that comes late is put where it belongs."""
-        from mdlc_assets.features import kernel
+        from mdlc_assets.features import event_kernels
 
         if self.size == len(self.times):
             self._make_room(family)
-        place = kernel.take_in(time, values, self.size, self.times, self.values, self.sums, rows_of(family))
+        place = event_kernels.take_in(time, values, self.size, self.times, self.values, self.sums, rows_of(family))
         self.size += 1
         if family.kinds:
             self.kinds.insert(place, list(kinds))
@@ -118,6 +118,11 @@ class EventFeatures:
         for all of them at once, so a few hundred at a time cost least.
         """
         label = self.lifecycle.labels.column
+        if lacking := [name for name in self.lifecycle.dataset.validated_columns if name not in events.columns]:
+            raise ValueError(
+                f"the events have no column {', '.join(lacking)}. Mend: give every column of the dataset; attributes "
+                "are joined by sourcing.attributes.with_attributes."
+            )
         events = in_order(self.lifecycle, events)
         if label not in events.columns:
             events = events.with_columns(pl.lit(None, pl.Int8).alias(label))
@@ -180,12 +185,12 @@ class _Answer:
 
     def fill(self, time: int, state: EntityState | None, out: np.ndarray) -> None:
         """Writes the columns into `out`."""
-        from mdlc_assets.features import kernel
+        from mdlc_assets.features import event_kernels
 
         if state is None:
             out[:] = self.defaults
             return
-        kernel.event_columns(
+        event_kernels.event_columns(
             time, state.size, state.times, state.values, state.sums, self.rows, *self.settings, out, self.bounds
         )
         for c, span, kind, default in self.counted:

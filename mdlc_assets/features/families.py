@@ -126,14 +126,14 @@ def families(lifecycle: LifecycleDeclaration) -> tuple[Family, ...]:
 
 
 def empty_events(lifecycle: LifecycleDeclaration) -> pl.DataFrame:
-    """No events, but all their columns with their types, the label too."""
-    types = {name: TYPES[column.type] for name, column in lifecycle.dataset.columns.items()}
+    """No events, but all their columns with their types, attributes and the label too."""
+    types = {name: TYPES[column.type] for name, column in lifecycle.dataset.validated_columns.items()}
     return pl.DataFrame(schema={**types, lifecycle.labels.column: pl.Int8()})
 
 
 def decimals_of(lifecycle: LifecycleDeclaration) -> dict[str, int]:
     """Columns with their declared number of decimals."""
-    columns = lifecycle.dataset.columns.items()
+    columns = lifecycle.dataset.validated_columns.items()
     return {name: column.decimals for name, column in columns if column.decimals is not None}
 
 

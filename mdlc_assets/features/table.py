@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
-import numpy as np
 import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
@@ -85,10 +84,10 @@ def labelled(lifecycle: LifecycleDeclaration, events: pl.DataFrame, labels: pl.D
 
 def in_order(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> pl.DataFrame:
     """Rows sorted by time and id; rows that are so already, as those from the lake, are only looked at."""
-    time, identity = rows[lifecycle.dataset.time], rows[lifecycle.dataset.id]
-    instants = time.cast(pl.Int64).to_numpy()
-    ties = np.flatnonzero(instants[1:] == instants[:-1])
-    if (instants[1:] >= instants[:-1]).all() and (identity.gather(ties) <= identity.gather(ties + 1)).all():
+    time, identity = pl.col(lifecycle.dataset.time), pl.col(lifecycle.dataset.id)
+    before, same = time.shift(), time.shift() == time
+    follows = (before <= time) & (same.not_() | (identity.shift() <= identity))
+    if rows.select(follows.slice(1).all()).item():
         return rows
     return rows.sort(lifecycle.dataset.time, lifecycle.dataset.id)
 
@@ -128,14 +127,21 @@ def sources_of(lifecycle: LifecycleDeclaration, feature: str) -> list[tuple[str,
     if feature in lifecycle.features.rows:
         named = dict.fromkeys(pl.sql_expr(lifecycle.features.rows[feature]).meta.root_names())
         windowed = [column.name for column in lifecycle.features.window_columns()]
-        found = [sources_of(lifecycle, name) if name in windowed else [("validated", name)] for name in named]
+        found = [sources_of(lifecycle, n) if n in windowed else [_table_of(lifecycle, n)] for n in named]
         return list(dict.fromkeys(source for sources in found for source in sources))
     column = next(c for c in lifecycle.features.window_columns() if c.name == feature)
     parts = [part for part in (column.value, column.where) if part]
     used = [column.entity, lifecycle.dataset.time]
     used += [name for part in parts for name in pl.sql_expr(part).meta.root_names()]
-    label = lifecycle.labels.column
-    return [("labels" if name == label else "validated", name) for name in dict.fromkeys(used)]
+    return [_table_of(lifecycle, name) for name in dict.fromkeys(used)]
+
+
+def _table_of(lifecycle: LifecycleDeclaration, column: str) -> tuple[str, str]:
+    """Where a column comes from, and its name there."""
+    if column == lifecycle.labels.column:
+        return "labels", column
+    attributes = lifecycle.dataset.attributes.items()
+    return next((feed for feed, known in attributes if column in known.columns), "validated"), column
 
 
 def uses_label(lifecycle: LifecycleDeclaration, value: str | None) -> bool:

@@ -19,13 +19,14 @@ class Values:
     scale: float
     whole: bool
 
-    @property
-    def plain(self) -> bool:
-        """Whether all sums of these numbers, and of their squares, are exact in one float."""
+    def plain(self, count: int, *, squared: bool) -> bool:
+        """Whether sums of up to `count` of these numbers, `squared`: of their squares too, are exact in one float."""
         if not self.whole or not len(self.numbers):
             return self.whole
-        largest = np.fmax(np.fmax.reduce(self.numbers), -np.fmin.reduce(self.numbers))
-        return not largest * largest * len(self.numbers) >= _EXACT
+        largest = max(float(self.numbers.max()), -float(self.numbers.min()))
+        if np.isnan(largest):
+            largest = max(np.fmax.reduce(self.numbers), -np.fmin.reduce(self.numbers))
+        return not (largest * largest if squared else largest) * count >= _EXACT
 
 
 def values_of(events: pl.DataFrame, value: str, decimals: Mapping[str, int]) -> Values:
@@ -67,6 +68,8 @@ def entity_codes(entities: pl.Series) -> tuple[np.ndarray, int]:
     if entities.dtype.is_integer() and len(entities) and entities.null_count() < len(entities):
         low, high = int(entities.min()), int(entities.max())  # type: ignore[arg-type]
         if high - low <= max(1_000, 2 * len(entities)):
+            if not entities.null_count():
+                return np.subtract(entities.to_numpy(), low, dtype=np.int64).astype(np.int32), high - low + 1
             return (entities.cast(pl.Int64) - low).cast(pl.Int32).fill_null(-1).to_numpy(), high - low + 1
     codes = entities.rank("dense").cast(pl.Int32)
     return (codes - 1).fill_null(-1).to_numpy(), int(codes.max() or 0)  # type: ignore[arg-type]

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from functools import partial
 
 import numpy as np
 import polars as pl
@@ -17,7 +16,6 @@ from mdlc_assets.features.values import Values, codes_of, entity_codes, values_o
 _MICROSECOND = timedelta(microseconds=1)
 _FEW_EVENTS = 50_000
 _CODES = "codes of "
-_EVERYTHING = np.empty(0, np.bool_)
 _THREADS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 SUBTRACTABLE: frozenset[Aggregation] = frozenset({"count", "sum", "mean", "share", "std"})
@@ -109,59 +107,93 @@ def aggregate(
     Everything is in order of events, and those in order of time: `entities` gives codes and how many there may
     be, `kept` for each filter which events it lets through, `values` by `source_name`.
     """
-    from mdlc_assets.features import kernel
-
-    # Where each asked event stands among the asked ones.
-    place = np.cumsum(asked) - 1
-    size = int(asked.sum())
-    out = np.empty((len(columns), size))
+    whole = bool(asked.all())
+    out = np.empty((len(columns), len(asked) if whole else int(asked.sum())))
     groups: dict[tuple[str, str | None], list[int]] = {}
     for i, column in enumerate(columns):
         groups.setdefault((column.entity, column.where), []).append(i)
-    scratch = np.empty(size * max(map(len, groups.values()), default=0))
+    # The kernels let go of the interpreter's lock, so groups and parts of them are computed side by side.
     with ThreadPoolExecutor(_THREADS) as pool:
-        # The kernels let go of the interpreter's lock, so entities are computed side by side.
-        names = list(dict.fromkeys(entity for entity, _ in groups))
-        orders = dict(zip(names, pool.map(lambda name: kernel.stable_order(*entities[name]), names), strict=True))
-        for (entity, where), members in groups.items():
-            order, starts = orders[entity]
-            own = [columns[i] for i in members]
-            rows = scratch[: size * len(members)].reshape(size, len(members))
-            if len(order) < len(asked):
-                rows[:] = [column.default for column in own]
-            sources = list(dict.fromkeys(source_name(column) for column in own if column.value))
-            gather = partial(_gathered, order)
-            data = list(pool.map(gather, [times, asked, place, kept[where] if where else _EVERYTHING]))
-            numbers = list(pool.map(gather, [values[name].numbers for name in sources]))
-            _each_part(
-                pool, starts, kernel.window_table, starts, *data, *_settings(own, values, sources, numbers), rows
+
+        def lay_out(group: tuple[str, str | None]) -> _Group:
+            entity, where = group
+            own = [columns[i] for i in groups[group]]
+            return _Group(
+                entities[entity], times, None if whole else asked, kept[where] if where else None, own, values
             )
-            # Consecutive columns are a view, which is filled in place.
-            whole = members == list(range(members[0], members[-1] + 1))
-            turned = out[members[0] : members[-1] + 1] if whole else np.empty((len(members), size))
-            _each_part(pool, np.arange(size + 1), kernel.turn, rows, turned)
-            if not whole:
-                out[members] = turned
+
+        for group, members in zip(list(pool.map(lay_out, groups)), groups.values(), strict=True):
+            group.answer(pool, np.array(members), out)
     return out
 
 
-def _gathered(order: np.ndarray, array: np.ndarray) -> np.ndarray:
-    from mdlc_assets.features import kernel
+class _Group:
+    """Columns of one entity and filter: its events and the asked instants, laid out entity by entity.
 
-    return kernel.gather(array, order) if len(array) else array
+    `codes` are those of all events, `asked` and `kept` say which of them are asked and which count; None: all.
+    """
 
+    def __init__(
+        self,
+        codes: tuple[np.ndarray, int],
+        times: np.ndarray,
+        asked: np.ndarray | None,
+        kept: np.ndarray | None,
+        columns: Sequence[WindowColumn],
+        values: Mapping[str, Values],
+    ) -> None:
+        from mdlc_assets.features import window_kernels
 
-def _settings(
-    columns: Sequence[WindowColumn], values: Mapping[str, Values], sources: list[str], numbers: list[np.ndarray]
-) -> tuple[object, ...]:
-    """The kernel's arguments from `values` to `codes`."""
-    codes = [found for name, found in zip(sources, numbers, strict=True) if name.startswith(_CODES)]
-    return (
-        numbers[0].reshape(1, -1) if len(numbers) == 1 else np.array(numbers, np.float64, ndmin=2),
-        np.array([values[name].plain for name in sources], np.bool_),
-        *column_settings(columns, sources, [values[name].scale for name in sources]),
-        int(max((np.nanmax(found, initial=0) for found in codes), default=0)) + 1,
-    )
+        of_events, count = codes
+        none = np.int32(-1)
+        counted = of_events if kept is None else np.where(kept, of_events, none)
+        places, self.starts = window_kernels.layout(counted, count)
+        self.times = window_kernels.spread_times(times, counted, places, self.starts)
+        self.columns = columns
+        self.sources = list(dict.fromkeys(source_name(column) for column in columns if column.value))
+        self.of_sources = [values[name] for name in self.sources]
+        self.values = np.empty((len(self.sources), int(self.starts[-1])))
+        for value, row in zip(self.of_sources, self.values, strict=True):
+            window_kernels.spread(value.numbers, places, row)
+        if asked is None and kept is None:
+            self.places, self.asked_starts, self.asked_times = places, self.starts, self.times
+            return
+        wanted, instants = (of_events, times) if asked is None else (of_events[asked], times[asked])
+        self.places, self.asked_starts = window_kernels.layout(wanted, count)
+        self.asked_times = window_kernels.spread_times(instants, wanted, self.places, self.asked_starts)
+
+    def answer(self, pool: ThreadPoolExecutor, members: np.ndarray, out: np.ndarray) -> None:
+        """Fills the rows `members` of `out`."""
+        from mdlc_assets.features import window_kernels
+
+        columns, sources = self.columns, self.sources
+        spans, rows, scales, defaults = column_settings(columns, sources, [value.scale for value in self.of_sources])
+        offsets, edges = np.unique(np.stack([spans[:, 1], spans.sum(axis=1)], axis=1), return_inverse=True)
+        rows = np.ascontiguousarray(np.hstack([edges.reshape(-1, 2)[rows[:, 0]], rows[:, 1:]]))
+        answers = np.empty((int(self.asked_starts[-1]), len(columns)))
+        most = int(np.diff(self.starts).max(initial=0))
+        squared = any(column.aggregation == "std" for column in columns)
+        kinds = [row for name, row in zip(sources, self.values, strict=True) if name.startswith(_CODES)]
+        _side_by_side(
+            pool,
+            _cuts(self.starts + self.asked_starts),
+            window_kernels.window_table,
+            self.starts,
+            self.times,
+            self.values,
+            np.array([value.plain(most, squared=squared) for value in self.of_sources], np.bool_),
+            self.asked_starts,
+            self.asked_times,
+            offsets,
+            rows,
+            scales,
+            defaults,
+            int(max((np.nanmax(row, initial=0) for row in kinds), default=0)) + 1,
+            answers,
+        )
+        size, count = len(self.places), _THREADS if len(self.places) > _FEW_EVENTS else 1
+        cuts = [size * i // count for i in range(count + 1)]
+        _side_by_side(pool, cuts, window_kernels.collect, self.places, answers, defaults, members, out)
 
 
 def column_settings(
@@ -182,10 +214,14 @@ def column_settings(
     )
 
 
-def _each_part(pool: ThreadPoolExecutor, starts: np.ndarray, work: Callable[..., object], *data: object) -> None:
-    """Calls `work(first, last, *data)` for ranges of places with about the same number of events, one a thread."""
+def _cuts(starts: np.ndarray) -> list[int]:
+    """Ranges of entities with about the same number of events, one a thread."""
     events = int(starts[-1])
     count = _THREADS if events > _FEW_EVENTS else 1
-    cuts = np.searchsorted(starts[:-1], [events * i // count for i in range(1, count)])
-    edges = [0, *map(int, cuts), len(starts) - 1]
-    list(pool.map(lambda first, last: work(first, last, *data), edges[:-1], edges[1:]))
+    inner = np.searchsorted(starts[:-1], [events * i // count for i in range(1, count)])
+    return [0, *map(int, inner), len(starts) - 1]
+
+
+def _side_by_side(pool: ThreadPoolExecutor, cuts: Sequence[int], work: Callable[..., object], *data: object) -> None:
+    """Calls `work(first, last, *data)` from each cut to the next."""
+    list(pool.map(lambda first, last: work(first, last, *data), cuts[:-1], cuts[1:]))

@@ -19,7 +19,8 @@ from mdlc_assets.quality.across_days import (
 from mdlc_assets.quality.checks import report_checks, validated_checks
 from mdlc_assets.quality.report import judge_day, rows_plot, rules_table
 from mdlc_assets.quality.rows import Parted, part_rows
-from mdlc_assets.resources.lake import Lake, LakeTable
+from mdlc_assets.resources.lake import DayAbsentError, Lake, LakeTable
+from mdlc_assets.sourcing.attributes import with_attributes
 
 _THREADS = 4
 
@@ -34,6 +35,7 @@ def quality_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
 
 def _validated_and_quarantine(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
     columns = [(n, c.type, c.description) for n, c in lifecycle.dataset.columns.items()]
+    joined = [(n, c.type, c.description) for n, c in lifecycle.dataset.validated_columns.items()]
     marks = [
         ("_source_file", "string", "The landed file, below its feed's folder."),
         ("_source_row", "integer", "The row in that file, from 1."),
@@ -41,11 +43,13 @@ def _validated_and_quarantine(lifecycle: LifecycleDeclaration) -> dg.AssetsDefin
         ("reason", "string", "Everything that is wrong with the row, in words."),
     ]
 
+    attributes = tuple(lifecycle.dataset.attributes)
+
     def spec(name: str, description: str, schema: Sequence[tuple[str, str, str]]) -> dg.AssetSpec:
         options = daily_asset(lifecycle, "quality", name)
         return dg.AssetSpec(
             key=options["key"],
-            deps=[asset_key(lifecycle, "raw")],
+            deps=[asset_key(lifecycle, table) for table in ("raw", *(attributes if name == "validated" else ()))],
             description=description,
             group_name=options["group_name"],
             owners=options["owners"],
@@ -62,7 +66,12 @@ def _validated_and_quarantine(lifecycle: LifecycleDeclaration) -> dg.AssetsDefin
     @dg.multi_asset(
         name=f"{lifecycle.name}__validated_and_quarantine",
         specs=[
-            spec("validated", "The rows of the day that keep every declared rule, in time order.", columns),
+            spec(
+                "validated",
+                "The rows of the day that keep every declared rule, in time order"
+                + (", with what was known of their entities at their instant." if attributes else "."),
+                joined,
+            ),
             spec(
                 "quarantine",
                 "The rows of the day that break a rule, with the reason. Nothing is thrown away: these and "
@@ -81,12 +90,16 @@ def _validated_and_quarantine(lifecycle: LifecycleDeclaration) -> dg.AssetsDefin
 
         def part(day: date) -> tuple[int, int, dict[str, int]]:
             parted: Parted = part_rows(lifecycle, day, raw.read_day(day))
-            validated.write_day(day, parted.validated)
+            known = {feed: lake.table(lifecycle.name, feed).read_day(day) for feed in attributes}
+            validated.write_day(day, with_attributes(lifecycle, parted.validated, known))
             quarantine.write_day(day, parted.quarantine)
             return parted.validated.height, parted.quarantine.height, dict(parted.broken)
 
-        with ThreadPoolExecutor(_THREADS) as pool:
-            counts = dict(zip(days, pool.map(part, days), strict=True))
+        try:
+            with ThreadPoolExecutor(_THREADS) as pool:
+                counts = dict(zip(days, pool.map(part, days), strict=True))
+        except DayAbsentError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
         for day, (kept, refused, broken) in counts.items():
             context.add_asset_metadata(
                 {"dagster/partition_row_count": kept},

@@ -44,6 +44,8 @@ def stored_schema(lifecycle: LifecycleDeclaration, day: date) -> pa.DataFrameSch
         )
         for name, column in lifecycle.dataset.columns.items()
     }
+    for known in lifecycle.dataset.attributes.values():
+        columns |= {name: pa.Column(TYPES[column.type], nullable=True) for name, column in known.columns.items()}
     return pa.DataFrameSchema(
         columns,
         checks=_pandera_checks(checks, None),

@@ -14,13 +14,10 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Literal
 
 import dagster as dg
 
 from mdlc_assets.resources.storage import Storage, open_storage
-
-FeedName = Literal["transactions", "labels"]
 
 _DAY = re.compile(r"(?<!\d)(\d{4}-\d{2}-\d{2})(?!\d)")
 _ENDINGS = (".parquet", ".csv", ".csv.gz", ".jsonl", ".ndjson")
@@ -85,8 +82,8 @@ class LandingZone(dg.ConfigurableResource):
 
     root: str
 
-    def feed(self, lifecycle: str, name: FeedName) -> LandingFeed:
-        """The feed `transactions` or `labels` of a lifecycle."""
+    def feed(self, lifecycle: str, name: str) -> LandingFeed:
+        """The feed `transactions` or `labels` of a lifecycle, or that of declared attributes."""
         return LandingFeed(open_storage(self.root), f"{lifecycle}/{name}")
 
 

@@ -35,6 +35,10 @@ class Storage(Protocol):
         """For each name below `prefix` a text that changes when its content is replaced; reads no content."""
         ...
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """The bytes of each name below `prefix`; reads no content."""
+        ...
+
     def location(self, name: str) -> str:
         """What a person opens or a query engine reads: a path or an s3:// address."""
         ...
@@ -81,6 +85,9 @@ class FolderStorage:
         found = {name: (self.root / name).stat() for name in self.names(prefix)}
         return {name: f"{stat.st_size} {stat.st_mtime_ns}" for name, stat in found.items()}
 
+    def sizes(self, prefix: str) -> dict[str, int]:
+        return {name: (self.root / name).stat().st_size for name in self.names(prefix)}
+
     def location(self, name: str) -> str:
         return str(self.root / name)
 
@@ -125,11 +132,17 @@ class S3Storage:
         return sorted(self.marks(prefix))
 
     def marks(self, prefix: str) -> dict[str, str]:
+        return {name: item["ETag"] for name, item in self._listed(prefix).items()}
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        return {name: item["Size"] for name, item in self._listed(prefix).items()}
+
+    def _listed(self, prefix: str) -> dict[str, Any]:
         start = self._key(prefix.rstrip("/")) + "/"
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start)
         cut = len(self.prefix) + 1 if self.prefix else 0
-        found = {item["Key"][cut:]: item["ETag"] for page in pages for item in page.get("Contents", [])}
-        return {name: mark for name, mark in found.items() if not PurePosixPath(name).name.startswith(".")}
+        found = {item["Key"][cut:]: item for page in pages for item in page.get("Contents", [])}
+        return {name: item for name, item in found.items() if not PurePosixPath(name).name.startswith(".")}
 
     def location(self, name: str) -> str:
         return f"s3://{self.bucket}/{self._key(name)}"

@@ -1,26 +1,29 @@
-"""Stage 1: `raw` and `labels`, day by day from the landing zone."""
+"""Stage 1: `raw`, `labels` and attributes, day by day from the landing zone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
+from functools import partial
 
 import dagster as dg
 
 from mdlc_assets import plots
-from mdlc_assets.asset_style import column_schema, daily_asset, days_in_run
+from mdlc_assets.asset_style import asset_key, column_schema, daily_asset, days_before, days_in_run
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.base import duration_name
 from mdlc_assets.resources.catalogue import Catalogue, CatalogueColumn, CatalogueEntry
 from mdlc_assets.resources.lake import Lake, LakeTable, Written
 from mdlc_assets.resources.landing import LandingFeed, LandingZone
+from mdlc_assets.sourcing.attributes import attribute_types, attributes_day
 from mdlc_assets.sourcing.days import LandedDay, LandingDayError, has_inline_labels, labels_day, raw_day
 
 _THREADS = 4
 
 
 def sourcing_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
-    """The assets `raw` and `labels` of a lifecycle."""
-    return dg.Definitions(assets=[_raw(lifecycle), _labels(lifecycle)])
+    """The assets `raw`, `labels`, and one for each declared feed of attributes."""
+    attributes = [_attributes(lifecycle, feed) for feed in lifecycle.dataset.attributes]
+    return dg.Definitions(assets=[_raw(lifecycle), _labels(lifecycle), *attributes])
 
 
 def _raw(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
@@ -75,6 +78,47 @@ def _labels(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
         catalogue.record(_entry(lifecycle, "labels", about, columns, table, landed))
 
     return labels
+
+
+def _attributes(lifecycle: LifecycleDeclaration, feed: str) -> dg.AssetsDefinition:
+    known = lifecycle.dataset.attributes[feed]
+    declared = {**known.columns, known.entity: lifecycle.dataset.columns[known.entity]}
+    columns = [
+        CatalogueColumn(name, type_, declared[name].description if name in declared else "From when on it counts, UTC.")
+        for name, type_ in attribute_types(lifecycle, feed).items()
+    ]
+    about = f"What is known of each {known.entity}: {', '.join(known.columns)}."
+
+    @dg.asset(
+        **daily_asset(lifecycle, "sourcing", feed),
+        deps=[dg.AssetDep(asset_key(lifecycle, feed), partition_mapping=days_before(1, 1))],
+        description=f"{about} The version that stood when the day began, and the changes of the day. A day without "
+        "a file has none. Each event gets the version of its instant.",
+        metadata=_table_metadata(lifecycle, feed, columns),
+    )
+    def attributes(context: dg.AssetExecutionContext, lake: Lake, landing: LandingZone, catalogue: Catalogue) -> None:
+        days = days_in_run(context)
+        files = landing.feed(lifecycle.name, feed)
+        table = lake.table(lifecycle.name, feed)
+        earlier = [day for day in table.days() if day < days[0]]
+        later = [day for day in table.days() if day > days[-1]]
+        # From the last day that is there on: what stands when a day begins follows from the days before it.
+        begin = earlier[-1] + timedelta(days=1) if earlier else min([*files.days(), days[0]])
+        before = table.read_day(earlier[-1]) if earlier else None
+        landed: dict[date, LandedDay] = {}
+        for day in (begin + timedelta(days=i) for i in range((days[-1] - begin).days + 1)):
+            change = partial(attributes_day, lifecycle, feed, files=files.files(day), read=files.read, before=before)
+            landed |= _each_day([day], change)
+            before = landed[day].frame
+        if later and not (table.has(days[-1]) and table.read_day(days[-1]).equals(landed[days[-1]].frame)):
+            # What stood later does not follow any more. It goes first, so that a run killed here leaves none of it.
+            for day in later:
+                table.delete_day(day)
+            context.log.info(f"{later[0]} to {later[-1]} no longer followed and are gone: materialise {feed} for them")
+        _write_and_report(context, table, landed, "versions", set(days))
+        catalogue.record(_entry(lifecycle, feed, about, columns, table, landed))
+
+    return attributes
 
 
 def _each_day(days: Sequence[date], read: Callable[[date], LandedDay]) -> dict[date, LandedDay]:
@@ -135,15 +179,20 @@ def _refuse_overdue(
 
 
 def _write_and_report(
-    context: dg.AssetExecutionContext, table: LakeTable, landed: dict[date, LandedDay], unit: str
+    context: dg.AssetExecutionContext,
+    table: LakeTable,
+    landed: dict[date, LandedDay],
+    unit: str,
+    reported: Collection[date] | None = None,
 ) -> None:
     def write(day: date) -> Written:
         return table.write_day(day, landed[day].frame)
 
     with ThreadPoolExecutor(_THREADS) as pool:
         written = dict(zip(landed, pool.map(write, landed), strict=True))
-    days = list(landed)
-    for day, found in landed.items():
+    days = [day for day in landed if reported is None or day in reported]
+    for day in days:
+        found = landed[day]
         metadata: dict[str, object] = {
             "dagster/partition_row_count": found.frame.height,
             "files": ", ".join(found.files) or "none yet",
@@ -158,7 +207,7 @@ def _write_and_report(
         if day == days[-1] and len(days) > 1:
             metadata[f"{unit} by day"] = dg.MetadataValue.md(_plot(landed, unit))
         context.add_asset_metadata(metadata, partition_key=day.isoformat())
-    total = sum(found.frame.height for found in landed.values())
+    total = sum(landed[day].frame.height for day in days)
     context.log.info(f"{total:,} {unit} on {len(days)} days, {days[0]} to {days[-1]}")
 
 

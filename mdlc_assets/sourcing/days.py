@@ -52,7 +52,7 @@ def raw_day(lifecycle: LifecycleDeclaration, files: Iterable[str], read: ReadByt
     Files come in the order of their names; one with the same bytes as another is read once. Raises
     `LandingDayError` with every file that cannot be used.
     """
-    whole = _distinct(files, read)
+    whole = distinct_files(files, read)
     types: dict[str, ColumnType] = {name: c.type for name, c in lifecycle.dataset.columns.items()}
     known = layouts(lifecycle)
     parts, sources, errors = [], [], whole.errors
@@ -111,8 +111,8 @@ def labels_day(
     repeated: list[str] = []
     size = 0
     for whole, parse in (
-        (_distinct(transaction_files, read_transactions), _inline_labels),
-        (_distinct(label_files, read_labels), _fed_labels),
+        (distinct_files(transaction_files, read_transactions), _inline_labels),
+        (distinct_files(label_files, read_labels), _fed_labels),
     ):
         errors += whole.errors
         repeated += whole.repeated
@@ -207,7 +207,8 @@ def _refuse_labels(file: str, column: str, rows: pl.DataFrame, label: str, *, nu
         )
 
 
-def _distinct(files: Iterable[str], read: ReadBytes) -> _Whole:
+def distinct_files(files: Iterable[str], read: ReadBytes) -> _Whole:
+    """The contents of files, those with the same bytes as an earlier one left out."""
     whole = _Whole()
     seen: dict[bytes, str] = {}
     for name in files:

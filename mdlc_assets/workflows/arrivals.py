@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from mdlc_assets.declaration import LifecycleDeclaration
@@ -15,17 +15,19 @@ class Arrivals:
 
     transactions: Mapping[date, str]
     labels: Mapping[date, str]
+    attributes: Mapping[date, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Work:
-    """Days to do, oldest first. `rebuild` spans later days whose features follow from what has changed;
-    `waiting` gives the reason when something has to wait."""
+    """Days to do, oldest first. `rebuild` spans later days whose features follow from what has changed, `renew` those
+    whose events get other attributes; `waiting` gives the reason when something has to wait."""
 
     label_days: list[date]
     event_days: list[date]
     rebuild: tuple[date, date] | None
     waiting: list[str]
+    renew: tuple[date, date] | None = None
 
 
 def work_for(
@@ -38,7 +40,8 @@ def work_for(
 
     A day of events waits until the labels its features need, those of `label delay` days before, are
     in the lake: `labelled_days`, or asked for now. Labels are due the delay after their day, and the
-    newest day of events is today: those that lie beside younger events are left alone.
+    newest day of events is today: those that lie beside younger events are left alone. A day of events whose
+    attributes are new is done again.
     """
     delay = timedelta(days=lifecycle.labels.delay_days)
     inside = set(lifecycle.days(lifecycle.dataset.start, max(landed.transactions, default=date.min)))
@@ -51,14 +54,24 @@ def work_for(
     first = min(landed.transactions, default=newest)
     event_days, waiting = [], []
     for day, fingerprint in sorted(landed.transactions.items()):
-        if day not in inside or done.transactions.get(day) == fingerprint:
+        same = done.transactions.get(day) == fingerprint and done.attributes.get(day) == landed.attributes.get(day)
+        if day not in inside or same:
             continue
         needed = day - delay
         if needed < first or needed in labelled_days or needed in label_days:
             event_days.append(day)
         else:
             waiting.append(f"{day} waits for the labels of {needed}")
-    return Work(label_days, event_days, _reached(lifecycle, event_days, done), waiting)
+    renew = _renewed(landed, done, inside)
+    rebuild = None if renew else _reached(lifecycle, event_days, done)
+    return Work(label_days, event_days, rebuild, waiting, renew)
+
+
+def _renewed(landed: Arrivals, done: Arrivals, inside: Collection[date]) -> tuple[date, date] | None:
+    """The days done already that come after the first one whose attributes are new: any may get another version."""
+    new = [day for day, fingerprint in landed.attributes.items() if done.attributes.get(day) != fingerprint]
+    later = [day for day in done.transactions if new and day > min(new) and day in inside]
+    return (min(later), max(later)) if later else None
 
 
 def _reached(lifecycle: LifecycleDeclaration, event_days: Collection[date], done: Arrivals) -> tuple[date, date] | None:

@@ -61,7 +61,7 @@ def lifecycle_jobs(lifecycle: LifecycleDeclaration) -> dict[str, UnresolvedAsset
     """The jobs by workflow name."""
     jobs = {}
     for workflow, (description, names) in _WORKFLOWS.items():
-        selected = list(names)
+        selected = [*(lifecycle.dataset.attributes if "raw" in names else ()), *names]
         if lifecycle.model.gate.approval == "policy" and workflow in {"train", "retrain"}:
             selected.append("champion")
         if lifecycle.deployment.real_time is None and workflow == "real_time_inference":

@@ -36,7 +36,7 @@ def _new_files(
 ) -> dg.SensorDefinition:
     @dg.sensor(
         name=f"{lifecycle.name}_new_files",
-        jobs=[jobs["batch_inference"], jobs["monitor"], jobs["rebuild"]],
+        jobs=[jobs["batch_inference"], jobs["monitor"], jobs["rebuild"], jobs["history"]],
         minimum_interval_seconds=30,
         description="A file landed or was replaced: runs its day, labels first since features need them, and makes "
         "the features again of later days that reach it.",
@@ -46,20 +46,21 @@ def _new_files(
         transactions = landing.feed(lifecycle.name, "transactions").fingerprints()
         labels = landing.feed(lifecycle.name, "labels").fingerprints()
         # Where no labels are delivered, they stand beside the events.
-        landed = Arrivals(transactions, labels or transactions)
+        landed = Arrivals(transactions, labels or transactions, _attributes(lifecycle, landing))
         labelled = lake.table(lifecycle.name, "labels").days()
         if context.cursor is None:
             # Switched on for the first time: what a backfill has brought in already is not news.
             raw = lake.table(lifecycle.name, "raw").days()
-            done = Arrivals(_only(landed.transactions, raw), _only(landed.labels, labelled))
+            done = Arrivals(_only(landed.transactions, raw), _only(landed.labels, labelled), _up_to(landed, raw))
         else:
             seen = json.loads(context.cursor)
-            done = Arrivals(_from_text(seen["transactions"]), _from_text(seen["labels"]))
+            done = Arrivals(*(_from_text(seen.get(part, {})) for part in ("transactions", "labels", "attributes")))
         work = work_for(lifecycle, landed, done, labelled)
         cursor = json.dumps(
             {
                 "transactions": _to_text({**done.transactions, **_only(transactions, work.event_days)}),
                 "labels": _to_text({**done.labels, **_only(landed.labels, work.label_days)}),
+                "attributes": _to_text({**done.attributes, **_up_to(landed, [*done.transactions, *work.event_days])}),
             }
         )
         requests = [_request(jobs["monitor"], day, f"labels-{day}-{landed.labels[day]}") for day in work.label_days]
@@ -67,20 +68,13 @@ def _new_files(
             _request(jobs["batch_inference"], day, f"events-{day}-{landed.transactions[day]}")
             for day in work.event_days
         ]
+        mark = hashlib.sha256(cursor.encode()).hexdigest()[:16]
         if work.rebuild:
-            first, last = work.rebuild
-            changed = work.event_days[0]
-            requests.append(
-                dg.RunRequest(
-                    run_key=f"rebuild-{first}-{last}-{changed}-{landed.transactions[changed]}",
-                    job_name=jobs["rebuild"].name,
-                    tags={
-                        "dagster/asset_partition_range_start": first.isoformat(),
-                        "dagster/asset_partition_range_end": last.isoformat(),
-                        "mdlc/reason": f"the file of {changed} is new or was replaced",
-                    },
-                )
-            )
+            reason = f"the file of {work.event_days[0]} is new or was replaced"
+            requests.append(_range_request(jobs["rebuild"], *work.rebuild, mark, reason))
+        if work.renew:
+            reason = f"attributes known before {work.renew[0]} are new or were replaced"
+            requests.append(_range_request(jobs["history"], *work.renew, mark, reason))
         skipped = None if requests else "; ".join(work.waiting[:3]) or "No new file has arrived."
         return dg.SensorResult(run_requests=requests, skip_reason=skipped, cursor=cursor)
 
@@ -164,6 +158,32 @@ def _deploy(lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAssetJ
 
 def _request(job: UnresolvedAssetJobDefinition, day: date, run_key: str) -> dg.RunRequest:
     return dg.RunRequest(run_key=run_key, job_name=job.name, partition_key=day.isoformat())
+
+
+def _range_request(job: UnresolvedAssetJobDefinition, first: date, last: date, mark: str, reason: str) -> dg.RunRequest:
+    """One run over a range of days; `mark` tells it from another run over the same ones."""
+    return dg.RunRequest(
+        run_key=f"{job.name}-{first}-{last}-{mark}",
+        job_name=job.name,
+        tags={
+            "dagster/asset_partition_range_start": first.isoformat(),
+            "dagster/asset_partition_range_end": last.isoformat(),
+            "mdlc/reason": reason,
+        },
+    )
+
+
+def _attributes(lifecycle: LifecycleDeclaration, landing: LandingZone) -> dict[date, str]:
+    """A fingerprint for each day with files of changes, of whichever feed."""
+    feeds = [landing.feed(lifecycle.name, feed).fingerprints() for feed in lifecycle.dataset.attributes]
+    days = {day for feed in feeds for day in feed}
+    return {day: "-".join(feed.get(day, "none") for feed in feeds) for day in days}
+
+
+def _up_to(landed: Arrivals, days: Iterable[date]) -> dict[date, str]:
+    """The attributes that a run of the newest of some days, and all days before it, takes in."""
+    newest = max(days, default=date.min)
+    return {day: fingerprint for day, fingerprint in landed.attributes.items() if day <= newest}
 
 
 def _only(fingerprints: Mapping[date, str], days: Iterable[date]) -> dict[date, str]:

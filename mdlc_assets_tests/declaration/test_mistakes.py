@@ -11,6 +11,12 @@ from mdlc_assets_tests.conftest import SHIPPED
 
 _TEXT = (SHIPPED / "payments_fraud" / "defs.yaml").read_text()
 
+_SOURCES = "    sources:\n"
+
+
+def _customers(column: str, *, entity: str = "customer_id", feed: str = "customers") -> str:
+    return f"    attributes:\n      {feed}: {{entity: {entity}, columns: {{{column}: {{type: string}}}}}}\n{_SOURCES}"
+
 
 @pytest.mark.parametrize(
     ("right", "wrong", "field", "value", "mend"),
@@ -31,6 +37,15 @@ _TEXT = (SHIPPED / "payments_fraud" / "defs.yaml").read_text()
         ("positive: the payment", "positif: the payment", "labels.positif", "payment", "'positive'"),
         ("otherwise: allow", "otherwise: pass", "decisions", "pass", "pass: ..."),
         ("learning_rate: 0.05", "random_state: 3", "model", "random_state", "seed:"),
+        (
+            _SOURCES,
+            _customers("segment", entity="client_id"),
+            "attributes.customers.entity",
+            "'client_id'",
+            "customer_id",
+        ),
+        (_SOURCES, _customers("amount"), "attributes.customers.columns", "'amount'", "another name"),
+        (_SOURCES, _customers("segment", feed="labels"), "attributes.labels", "'labels'", "such as customers"),
         ("name: payments_fraud", "name: Payments-Fraud", "name", "'Payments-Fraud'", "lower-case"),
     ],
 )

@@ -25,3 +25,10 @@ def test_days_stay_inside_the_dataset(payments_fraud: LifecycleDeclaration) -> N
     days = payments_fraud.days(date(2018, 3, 1), date(2018, 4, 2))
     assert days == [date(2018, 4, 1), date(2018, 4, 2)]
     assert payments_fraud.days(date(2018, 8, 31), date(2019, 1, 1)) == [date(2018, 8, 31)]
+
+
+def test_another_engine_leaves_the_fingerprint(payments_fraud: LifecycleDeclaration) -> None:
+    features = payments_fraud.features.model_copy(update={"engine": "spark", "spark_above": 1})
+    other = payments_fraud.model_copy(update={"features": features})
+    assert other.fingerprint() == payments_fraud.fingerprint()
+    assert other.fingerprint("features") == payments_fraud.fingerprint("features")

@@ -226,7 +226,7 @@ class _History:
         return engine.features(self.events(day).drop("is_fraud"))  # type: ignore[union-attr]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     events=st.lists(_EVENT, min_size=1, max_size=25),
     drawn=st.lists(_FAMILY, min_size=1, max_size=3),

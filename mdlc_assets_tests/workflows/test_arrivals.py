@@ -54,3 +54,14 @@ def test_only_days_whose_windows_reach_it_are_rebuilt(payments_fraud: LifecycleD
 def test_days_outside_the_dataset_are_left_alone(payments_fraud: LifecycleDeclaration) -> None:
     landed = Arrivals({date(2018, 3, 31): "a", date(2019, 1, 1): "a"}, {})
     assert work_for(payments_fraud, landed, _NOTHING, []).event_days == []
+
+
+def test_new_attributes_renew_their_day_and_all_days_after(payments_fraud: LifecycleDeclaration) -> None:
+    fifth = _START + timedelta(days=4)
+    landed = Arrivals(_days(9), _days(2), {_START: "a", fifth: "b"})
+    work = work_for(payments_fraud, landed, Arrivals(_days(9), _days(2), {_START: "a"}), list(_days(9)))
+    assert work.event_days == [fifth]
+    assert work.renew == (date(2018, 4, 6), date(2018, 4, 9))
+    assert work.rebuild is None, "they are made from their files again, features too"
+    newest = work_for(payments_fraud, landed, Arrivals(_days(4), _days(2), {_START: "a"}), list(_days(9)))
+    assert (newest.event_days, newest.renew) == ([_START + timedelta(days=i) for i in range(4, 9)], None)
