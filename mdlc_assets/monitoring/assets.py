@@ -75,7 +75,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             documents.write_document(day, document)
             shown: dict[str, Any] = {"alarm": document["alarm"], "reasons": "; ".join(document["reasons"])}
             if day == days_in_run(context)[-1]:
-                recent = record.documents("open_loop_report", day, _SHOWN_DAYS)
+                recent = record.documents("open_loop_report", day, _SHOWN_DAYS, having="since")
                 shown["drift"] = dg.MetadataValue.md(plots.as_markdown(distances_plot(recent, day)))
             context.add_asset_metadata(shown, partition_key=day.isoformat())
 
@@ -120,7 +120,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             shown: dict[str, Any] = {"model version": version}
             shown |= {metric: value for metric, value in document["metrics"].items() if value is not None}
             if day == days_in_run(context)[-1]:
-                known = record.documents("closed_loop_report", day, _SHOWN_DAYS)
+                known = record.documents("closed_loop_report", day, _SHOWN_DAYS, having="lateness")
                 shown["realised"] = dg.MetadataValue.md(plots.as_markdown(realised_plot(lifecycle, known, {})))
             context.add_asset_metadata(shown, partition_key=day.isoformat())
 
@@ -149,7 +149,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                     labelled=record.labelled_days(version, day - timedelta(days=delay)),
                     estimated=record.estimated_days(version, day),
                     asked=record.asked(day),
-                    was_open=bool(yesterday and yesterday["open"] and yesterday["model_version"] == version),
+                    was_open=bool(yesterday and yesterday.get("open") and yesterday.get("model_version") == version),
                     label_delay_days=delay,
                 ),
             )
@@ -174,8 +174,8 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             found = Figures(
                 day=day,
                 quality=record.documents("quality_report", day, _SHOWN_DAYS),
-                open_loop=record.documents("open_loop_report", day, _SHOWN_DAYS),
-                closed_loop=record.documents("closed_loop_report", day, _SHOWN_DAYS),
+                open_loop=record.documents("open_loop_report", day, _SHOWN_DAYS, having="since"),
+                closed_loop=record.documents("closed_loop_report", day, _SHOWN_DAYS, having="lateness"),
                 retrain=record.documents("retrain_decision", day, _SHOWN_DAYS),
                 model=record.model_on(day),
                 sketches=record.sketches_to_show(day),

@@ -191,7 +191,7 @@ def _since(day: date, names: Collection[str], earlier: list[Mapping[str, Any]]) 
     """For each column the day on which it was first marked, a calm day between counting as nothing."""
     known: dict[str, str] = {}
     for document in earlier:
-        known |= {name: known.get(name, when) for name, when in document["since"].items()}
+        known |= {name: known.get(name, when) for name, when in document.get("since", {}).items()}
     return {name: known.get(name, day.isoformat()) for name in sorted(names)}
 
 

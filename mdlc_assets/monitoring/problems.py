@@ -98,7 +98,9 @@ def _verdict(lifecycle: LifecycleDeclaration, found: Figures) -> list[Problem]:
     what, do = {
         "retrain": (
             "The model has to be replaced; a new one is being asked for.",
-            "Nothing while the gate passes: the sensor trains, the gate compares. If it refuses, the old model stays.",
+            "Nothing while the gate passes: the sensor trains, the gate compares. If it refuses, the old model stays."
+            if lifecycle.model.gate.approval == "policy"
+            else "The sensor trains, the gate compares. Read the evaluation then, and approve or reject the version.",
         ),
         "wait": (
             "The model has become worse, or too old; a new one has to wait.",

@@ -34,12 +34,14 @@ class Record:
     def _documents(self, name: str) -> LakeDocuments:
         return self.lake.documents(self.lifecycle.name, name)
 
-    def documents(self, name: str, last: date, count: int) -> dict[date, dict[str, Any]]:
-        """The documents of the `count` days up to `last`, of those that are there."""
+    def documents(self, name: str, last: date, count: int, having: str = "") -> dict[date, dict[str, Any]]:
+        """The documents of the `count` days up to `last`, of those that are there; `having` leaves out what an older
+        version wrote without that field."""
         found = self._documents(name)
         days = [day for day in found.days() if last - timedelta(days=count) < day <= last]
         with ThreadPoolExecutor(_READERS) as pool:
-            return dict(zip(days, pool.map(found.read_document, days), strict=True))
+            read = dict(zip(days, pool.map(found.read_document, days), strict=True))
+        return {day: document for day, document in read.items() if not having or having in document}
 
     def version_on(self, day: date) -> int:
         """The version that scored a day."""
@@ -197,21 +199,7 @@ class Record:
         metric = self.lifecycle.monitoring.retrain.metric
         reports = self.documents("closed_loop_report", last, _LABELLED_DAYS)
         own = {day: report for day, report in reports.items() if report["model_version"] == version}
-        return [
-            LabelledDay(
-                day,
-                own[day]["metrics"].get(metric),
-                own[day]["recent"]["metrics"].get(metric),
-                own[day]["recent"]["days"],
-                tuple(own[day]["recent"]["interval"]) if own[day]["recent"]["interval"] else None,
-                (own[day]["promised"] or {}).get(metric),
-                own[day]["calibration_window"]["ratio"],
-                tuple(own[day]["calibration_window"]["interval"] or ()) or None,
-                own[day]["calibration_window"]["days"],
-                tuple(own[day]["promised_interval"] or ()) or None,
-            )
-            for day in self.unseen(version, sorted(own))
-        ]
+        return [_labelled_day(day, own[day], metric) for day in self.unseen(version, sorted(own))]
 
     def estimated_days(self, version: int, last: date) -> list[EstimatedDay]:
         """What the open loop expected on the days up to `last` that a version scored, oldest first."""
@@ -226,7 +214,7 @@ class Record:
                 EstimatedDay(
                     day,
                     list(report["alarmed"]),
-                    list(report["outputs_alarmed"]),
+                    list(report.get("outputs_alarmed", [])),
                     said["recent"]["metrics"].get(metric) if said else None,
                     said["calibrated_on"]["metrics"].get(metric) if said else None,
                 )
@@ -252,3 +240,24 @@ class Record:
         return {
             decision: count / len(decided) for decision, count in decided.value_counts().sort("decision").iter_rows()
         }
+
+
+def _labelled_day(day: date, report: Mapping[str, Any], metric: str) -> LabelledDay:
+    """A closed loop document as the policy sees it; what an older version did not write counts as not known."""
+    window, recent = report.get("calibration_window") or {}, report["recent"]
+    return LabelledDay(
+        day,
+        report["metrics"].get(metric),
+        recent["metrics"].get(metric),
+        recent["days"],
+        _pair(recent["interval"]),
+        (report["promised"] or {}).get(metric),
+        window.get("ratio"),
+        _pair(window.get("interval")),
+        window.get("days", 0),
+        _pair(report.get("promised_interval")),
+    )
+
+
+def _pair(bounds: Sequence[float] | None) -> tuple[float, float] | None:
+    return (bounds[0], bounds[1]) if bounds else None
