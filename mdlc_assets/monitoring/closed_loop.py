@@ -44,8 +44,8 @@ def realised(
 
 
 def _metrics(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> dict[str, float | None]:
-    found = measure(_scored(lifecycle, rows))
     wanted = lifecycle.monitoring.closed_loop.metrics
+    found = measure(_scored(lifecycle, rows), wanted)
     few = rows[lifecycle.labels.column].sum() < _FEWEST_POSITIVES
     return {name: None if few else found[name] for name in wanted}
 
