@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 import json
@@ -83,8 +84,17 @@ class FittedModel:
         else:
             import joblib
 
-            total.update(joblib.hash(self.estimator, hash_name="sha1").encode())
+            total.update(joblib.hash(_without_threads(self.estimator), hash_name="sha1").encode())
         return total.hexdigest()
+
+
+def _without_threads(estimator: Any) -> Any:
+    """The estimator without how many threads it was fitted with, which gradient boosting remembers."""
+    if not hasattr(estimator, "_bin_mapper"):
+        return estimator
+    plain = copy.deepcopy(estimator)
+    plain._bin_mapper.n_threads = 1
+    return plain
 
 
 def fit(model: Model, rows: pl.DataFrame, features: list[str], label: str) -> FittedModel:
