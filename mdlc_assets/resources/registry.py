@@ -193,11 +193,11 @@ class Registry(dg.ConfigurableResource):
             self._client().set_model_version_tag(name, str(version.version), key, value)
 
     def record(
-        self, name: str, action: str, version: Version, who: str, reason: str, *, after: Head | None = None, **more: Any
+        self, name: str, action: str, version: Version, who: str, reason: str, *, behind: Head | None = None, **more: Any
     ) -> Head:
         """Add an entry to the audit trail; what is written is never changed.
 
-        With `after`, only if the trail still ends there; raises `TrailMovedError` when somebody was quicker. The
+        With `behind`, only if the trail still ends there; raises `TrailMovedError` when somebody was quicker. The
         entry says which model it is about by its digests, since MLflow's tags can be changed later.
         """
         trail = self._trail(name)
@@ -212,10 +212,10 @@ class Registry(dg.ConfigurableResource):
         }
         while True:
             try:
-                head = trail.append(entry, after or trail.head())
+                head = trail.append(entry, behind or trail.head())
                 break
             except TrailMovedError:
-                if after is not None:
+                if behind is not None:
                     raise
         self._client().set_registered_model_tag(name, _HEAD, str(head))
         return head

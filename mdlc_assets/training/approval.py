@@ -159,7 +159,7 @@ def _write(
 ) -> None:
     """Put a decision on the trail, if nobody has decided anything since `head`, and let the alias follow."""
     try:
-        registry.record(lifecycle.name, action, chosen, who, reason, after=head, **more)
+        registry.record(lifecycle.name, action, chosen, who, reason, behind=head, **more)
     except TrailMovedError:
         newest = registry.audit(lifecycle.name)[-1]
         raise ApprovalError(

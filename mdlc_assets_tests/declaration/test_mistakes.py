@@ -31,6 +31,17 @@ _TEXT = (SHIPPED / "payments_fraud" / "defs.yaml").read_text()
         ("positive: the payment", "positif: the payment", "labels.positif", "payment", "'positive'"),
         ("otherwise: allow", "otherwise: pass", "decisions", "pass", "pass: ..."),
         ("learning_rate: 0.05", "random_state: 3", "model", "random_state", "seed:"),
+        ("auc_roc: 0.75", "brier: 0.75", "model.gate.floors", "'brier'", "ceilings"),
+        ("auc_roc: 0.75", "auc_rok: 0.75", "model.gate.floors", "'auc_rok'", "'auc_roc'"),
+        ("may_lose: 0.02", "slices: {day: {}}", "model.gate.slices", "'day'", "evaluation.slices"),
+        ("may_lose: 0.02", "calibration: [2, 1]", "model.gate.calibration", "[2.0, 1.0]", "lower bound first"),
+        (
+            "    gate:",
+            "    evaluation: {slices: {At Night: is_night = 1}}\n    gate:",
+            "slices",
+            "'At Night'",
+            "lower-case",
+        ),
         ("name: payments_fraud", "name: Payments-Fraud", "name", "'Payments-Fraud'", "lower-case"),
     ],
 )
