@@ -57,6 +57,13 @@ class Costs(Declared):
     false_alarm: float | str
 
 
+class Calibrate(Declared):
+    """Scores that mean what they say: a map learnt on the last of the training days, which the model does not see."""
+
+    method: Literal["isotonic", "platt"] = Field(description="`platt` for few positives, `isotonic` for hundreds.")
+    days: int = Field(default=3, ge=1, le=60)
+
+
 class Evaluation(Declared):
     """What an evaluation looks at besides the metrics themselves."""
 

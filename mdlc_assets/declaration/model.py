@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from mdlc_assets.declaration.base import Declared, refuse
-from mdlc_assets.declaration.evaluation import Evaluation, Gate
+from mdlc_assets.declaration.evaluation import Calibrate, Evaluation, Gate
 
 Algorithm = Literal["logistic_regression", "decision_tree", "random_forest", "gradient_boosting", "xgboost"]
 
@@ -46,8 +46,20 @@ class Model(Declared):
         default=False, description="Judge only entities whose fraud was not already known (handbook)."
     )
     least_positives: int = Field(default=10, ge=1, description="With fewer positives to learn from nothing is trained.")
+    calibrate: Calibrate | None = None
     evaluation: Evaluation = Evaluation()
     gate: Gate
+
+    @model_validator(mode="after")
+    def _days_left_to_learn_from(self) -> Model:
+        if self.calibrate and self.calibrate.days >= self.windows.train_days:
+            raise refuse(
+                f"calibration takes {self.calibrate.days} of {self.windows.train_days} training days",
+                "leave at least one to learn from",
+                field="calibrate.days",
+                value=self.calibrate.days,
+            )
+        return self
 
     @model_validator(mode="after")
     def _slices_are_there(self) -> Model:

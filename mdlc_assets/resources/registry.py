@@ -193,7 +193,15 @@ class Registry(dg.ConfigurableResource):
             self._client().set_model_version_tag(name, str(version.version), key, value)
 
     def record(
-        self, name: str, action: str, version: Version, who: str, reason: str, *, behind: Head | None = None, **more: Any
+        self,
+        name: str,
+        action: str,
+        version: Version,
+        who: str,
+        reason: str,
+        *,
+        behind: Head | None = None,
+        **more: Any,
     ) -> Head:
         """Add an entry to the audit trail; what is written is never changed.
 

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from mdlc_assets.declaration.model import Model
+from mdlc_assets.training.calibration import Calibration, from_dict
 
 _BOOSTER, _SKOPS, _ABOUT = "model.ubj", "model.skops", "model.json"
 
@@ -39,6 +40,7 @@ class FittedModel:
     estimator: Any
     mean: np.ndarray | None = None
     scale: np.ndarray | None = None
+    calibration: Calibration | None = None
 
     def score(self, rows: pl.DataFrame) -> np.ndarray:
         """The score of each row (float64, shape (rows,)). Raises `FeatureError`."""
@@ -55,8 +57,10 @@ class FittedModel:
         if self.mean is not None:
             values = (values - self.mean) / self.scale
         if self.algorithm == "xgboost":
-            return self.estimator.inplace_predict(values).astype(np.float64)
-        return self.estimator.predict_proba(values)[:, 1].astype(np.float64)
+            scores = self.estimator.inplace_predict(values).astype(np.float64)
+        else:
+            scores = self.estimator.predict_proba(values)[:, 1].astype(np.float64)
+        return self.calibration.apply(scores) if self.calibration else scores
 
     def files(self) -> dict[str, bytes]:
         """The model's files by name."""
@@ -65,6 +69,7 @@ class FittedModel:
             "features": self.features,
             "mean": None if self.mean is None else self.mean.tolist(),
             "scale": None if self.scale is None else self.scale.tolist(),
+            "calibration": self.calibration.as_dict() if self.calibration else None,
         }
         found = {_ABOUT: json.dumps(about, indent=1).encode()}
         if self.algorithm == "xgboost":
@@ -146,7 +151,8 @@ def load_model(files: Mapping[str, bytes]) -> FittedModel:
         about = json.loads(files[_ABOUT])
         estimator = _booster(files[_BOOSTER]) if about["algorithm"] == "xgboost" else _sklearn(files[_SKOPS])
         scaling = [None if about[key] is None else np.array(about[key]) for key in ("mean", "scale")]
-        return FittedModel(about["algorithm"], about["features"], estimator, *scaling)
+        calibration = from_dict(about["calibration"]) if about.get("calibration") else None
+        return FittedModel(about["algorithm"], about["features"], estimator, *scaling, calibration)
     except ModelFileError:
         raise
     except KeyError as error:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,14 @@ import yaml
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.evaluation import Evaluation
 from mdlc_assets.training.algorithms import FittedModel, TrainingDataError, fit
+from mdlc_assets.training.calibration import fit_calibration
 from mdlc_assets.training.gate import judge
 from mdlc_assets.training.metrics import METRICS, Scored, interval, intervals, measure, scored
 from mdlc_assets.training.provenance import code_tags, environment_digest, environment_lock
 from mdlc_assets.training.reliability import reliability
 from mdlc_assets.training.sets import refuse_untrainable, usable_test_rows
 from mdlc_assets.training.thresholds import by_capacity, by_cost, row_costs
-from mdlc_assets.training.windows import Protocol
+from mdlc_assets.training.windows import Protocol, Span
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,28 @@ class Fitted:
 
 def fit_candidate(lifecycle: LifecycleDeclaration, rows: pl.DataFrame, plan: Protocol) -> Fitted:
     """Fit on the training days; with `refit`, once more on the newest labelled days. Raises `TrainingDataError`."""
-    features, label = lifecycle.features.names(), lifecycle.labels.column
     learnt = rows.filter(pl.col("part") == "train")
     refuse_untrainable(lifecycle, learnt, plan.train)
     day = pl.col(lifecycle.dataset.time).dt.date()
     newest = rows.filter(day.is_between(plan.refit.first, plan.refit.last))
     # Before the first fit: what cannot be served is not worth being judged.
     refuse_untrainable(lifecycle, newest, plan.refit)
-    judged = fit(lifecycle.model, learnt, features, label)
-    if plan.refit == plan.train:
-        return Fitted(judged, judged)
-    return Fitted(judged, fit(lifecycle.model, newest, features, label))
+    judged = _fit(lifecycle, learnt, plan.train)
+    return Fitted(judged, judged if plan.refit == plan.train else _fit(lifecycle, newest, plan.refit))
+
+
+def _fit(lifecycle: LifecycleDeclaration, rows: pl.DataFrame, span: Span) -> FittedModel:
+    """Fit on a span; with `calibrate`, on all but its last days, which then say what the scores mean."""
+    features, label, declared = lifecycle.features.names(), lifecycle.labels.column, lifecycle.model.calibrate
+    if declared is None:
+        return fit(lifecycle.model, rows, features, label)
+    cut = span.last - timedelta(days=declared.days)
+    held_out = pl.col(lifecycle.dataset.time).dt.date() > cut
+    learnt, held = rows.filter(~held_out), rows.filter(held_out)
+    refuse_untrainable(lifecycle, learnt, Span(span.first, cut))
+    refuse_untrainable(lifecycle, held, Span(cut + timedelta(days=1), span.last))
+    model = fit(lifecycle.model, learnt, features, label)
+    return replace(model, calibration=fit_calibration(declared.method, model.score(held), held[label].to_numpy()))
 
 
 def candidate_tags(lifecycle: LifecycleDeclaration, plan: Protocol, digests: Mapping[str, str]) -> dict[str, str]:
