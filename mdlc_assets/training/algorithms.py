@@ -150,9 +150,9 @@ def load_model(files: Mapping[str, bytes]) -> FittedModel:
     try:
         about = json.loads(files[_ABOUT])
         estimator = _booster(files[_BOOSTER]) if about["algorithm"] == "xgboost" else _sklearn(files[_SKOPS])
-        scaling = [None if about[key] is None else np.array(about[key]) for key in ("mean", "scale")]
+        mean, scale = (None if about[key] is None else np.array(about[key]) for key in ("mean", "scale"))
         calibration = from_dict(about["calibration"]) if about.get("calibration") else None
-        return FittedModel(about["algorithm"], about["features"], estimator, *scaling, calibration)
+        return FittedModel(about["algorithm"], about["features"], estimator, mean, scale, calibration)
     except ModelFileError:
         raise
     except KeyError as error:
