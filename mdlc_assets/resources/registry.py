@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
+# Without it MLflow's pages take an experiment for one of generative models, and hide its runs.
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
 _HEAD, _PROCESS = "mdlc.audit_head", "mdlc.process"
 # What an audit entry repeats of the version's tags.
 _ABOUT = (
@@ -289,7 +291,7 @@ class Registry(dg.ConfigurableResource):
         with contextlib.suppress(MlflowException):
             client.create_registered_model(name)
         with contextlib.suppress(MlflowException):
-            return client.create_experiment(name, artifact_location=f"{self.artifact_root}/{name}")
+            return client.create_experiment(name, artifact_location=f"{self.artifact_root}/{name}", tags=_KIND)
         return client.get_experiment_by_name(name).experiment_id  # type: ignore[union-attr]
 
 

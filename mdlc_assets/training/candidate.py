@@ -94,7 +94,8 @@ def candidate_params(lifecycle: LifecycleDeclaration) -> dict[str, str]:
     model = lifecycle.model
     given = {"algorithm": model.algorithm, "seed": model.seed, "standardise": model.standardise}
     windows = model.windows.model_dump()
-    return {name: json.dumps(value) for name, value in {**given, **windows, **model.hyperparameters}.items()}
+    named = {**given, **windows, **model.hyperparameters}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in named.items()}
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,12 @@ def model_card(lifecycle: LifecycleDeclaration, document: Mapping[str, Any], tag
         f"| the judged model learnt from | {document['train']}: {document['train_rows']:,} rows |",
         f"| the model that serves learnt from | {tags.get('mdlc.refit', document['train'])} |",
         "",
+        "**Metrics**",
+        "",
         metrics_table(document),
     ]
     if document["slices"]:
-        lines += ["", slices_table(document, lifecycle.model.gate.compare_by)]
+        lines += ["", "**Slices**", "", slices_table(document, lifecycle.model.gate.compare_by)]
     lines += _thresholds(document["thresholds"])
     return "\n".join(lines)
 
@@ -112,7 +114,7 @@ def _thresholds(found: Mapping[str, Any]) -> list[str]:
             f"{_number(by['share_of_entities_right'])} of them are right; {by['entities_on_the_busiest_day']} on the "
             "busiest day"
         )
-    return ["", "Thresholds:", "", *lines] if lines else []
+    return ["", "**Thresholds**", "", *lines] if lines else []
 
 
 def _number(value: float | None) -> str:
