@@ -75,7 +75,7 @@ class Evaluation(Declared):
     capacity: int | None = Field(
         default=100, ge=1, description="Entities that can be looked at in a day; chooses the threshold that fills it."
     )
-    bins: int = Field(default=10, ge=2, le=100, description="Bins of the reliability curve, with as many rows each.")
+    bins: int = Field(default=10, ge=2, le=100, description="Bins of the reliability curve.")
 
     @model_validator(mode="after")
     def _names(self) -> Evaluation:

@@ -38,6 +38,8 @@ _ABOUT = (
     "as_of", "digest", "files", "train", "test", "refit", "declaration", "code", "code_digest", "git_commit",
     "environment", "digest_features", "digest_labels", "dagster_run",
 )  # fmt: skip
+# What MLflow's databases hold of a description.
+_LONGEST_DESCRIPTION = 5_000
 _LONGEST_REGISTRATION = timedelta(hours=6)
 
 
@@ -130,6 +132,9 @@ class Registry(dg.ConfigurableResource):
         with tempfile.TemporaryDirectory() as folder:
             _put(Path(folder), files)
             client.log_artifacts(version.run_id, folder)
+        if len(description) > _LONGEST_DESCRIPTION:
+            kept = description[: _LONGEST_DESCRIPTION - 100].rsplit("\n", 1)[0]
+            description = f"{kept}\n\nThe rest is in the files of the run."
         client.set_tag(version.run_id, "mlflow.note.content", description)
         client.update_model_version(name, str(version.version), description)
 

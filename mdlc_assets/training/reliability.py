@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mdlc_assets.training.metrics import Scored, equal_bins
+from mdlc_assets.training.metrics import Scored
 
 # Wilson's interval at 95 %.
 _Z = 1.96
@@ -15,10 +15,11 @@ _Z = 1.96
 def reliability(found: Scored, bins: int) -> dict[str, Any]:
     """The reliability curve, and how many positives there were to those that the scores expected.
 
-    Each point of `curve` is a bin of neighbouring scores: rows, mean score, share of positives, and the interval
-    of that share (Wilson 1927, 95 %), which says how far a point may lie off the diagonal by chance.
+    Each point of `curve` is a bin of neighbouring scores, all bins with as many expected positives: with as many
+    rows, nine of ten would hold scores near 0 where positives are rare. A point has its rows, mean score, share
+    of positives, and the interval of that share (Wilson 1927, 95 %): how far it may lie off the diagonal by chance.
     """
-    bin_of = equal_bins(found.score, bins) if len(found.score) else np.empty(0, int)
+    bin_of = _bins(found.score, bins)
     rows = np.bincount(bin_of)
     positives, said = np.bincount(bin_of, found.label), np.bincount(bin_of, found.score)
     curve = []
@@ -35,6 +36,15 @@ def reliability(found: Scored, bins: int) -> dict[str, Any]:
         )
     expected = float(found.score.sum())
     return {"observed_to_expected": float(found.label.sum()) / expected if expected else None, "curve": curve}
+
+
+def _bins(score: np.ndarray, bins: int) -> np.ndarray:
+    expected = float(score.sum())
+    if not expected:
+        return np.zeros(len(score), dtype=int)
+    ordered = np.sort(score)
+    edges = ordered[np.searchsorted(np.cumsum(ordered) / expected, np.arange(1, bins) / bins)]
+    return np.searchsorted(np.unique(edges), score, side="left")
 
 
 def _wilson(positives: float, rows: float) -> tuple[float, float]:

@@ -42,6 +42,7 @@ _TEXT = (SHIPPED / "payments_fraud" / "defs.yaml").read_text()
             "'At Night'",
             "lower-case",
         ),
+        ("    gate:", "    calibrate: {method: platt, days: 21}\n    gate:", "calibrate.days", "21", "at least one"),
         ("name: payments_fraud", "name: Payments-Fraud", "name", "'Payments-Fraud'", "lower-case"),
     ],
 )

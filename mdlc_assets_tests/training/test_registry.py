@@ -127,6 +127,17 @@ def test_an_old_backtest_never_replaces_the_champion(registry: Registry, payment
     assert approve_by_policy(registry, payments_fraud).version == 1
 
 
+def test_a_long_description_is_cut_where_mlflow_would_refuse_it(
+    registry: Registry, payments_fraud: LifecycleDeclaration
+) -> None:
+    version = registry.register(_NAME, _candidate(payments_fraud, "2018-06-01"))
+    registry.attach(_NAME, version, {"evaluation/README.md": b"all of it"}, "a line\n" * 2000)
+    said = registry._client().get_model_version(_NAME, "1").description
+    assert len(said) <= 5000
+    assert said.endswith("a line\n\nThe rest is in the files of the run.")
+    assert registry.files(version, "evaluation") == {"README.md": b"all of it"}
+
+
 def _judged(registry: Registry, lifecycle: LifecycleDeclaration, count: int, beside: str) -> None:
     for day in range(1, count + 1):
         version = registry.register(_NAME, _candidate(lifecycle, f"2018-06-0{day}"))
