@@ -40,6 +40,7 @@ _ABOUT = (
 )  # fmt: skip
 # What MLflow's databases hold of a description.
 _LONGEST_DESCRIPTION = 5_000
+_PAGE = 1_000
 _LONGEST_REGISTRATION = timedelta(hours=6)
 
 
@@ -88,10 +89,9 @@ class Registry(dg.ConfigurableResource):
         """
         client = self._client()
         experiment = self._experiment(client, name)
-        found = next(
-            (v for v in self.versions(name) if (v.as_of, v.digest) == (candidate.as_of, candidate.digest)), None
-        )
-        self._close_left(client, experiment, {version.run_id for version in self.versions(name)})
+        known = self.versions(name)
+        found = next((v for v in known if (v.as_of, v.digest) == (candidate.as_of, candidate.digest)), None)
+        self._close_left(client, experiment, {version.run_id for version in known})
         if found is not None:
             return found
         run = client.create_run(experiment, run_name=f"as of {candidate.as_of}", tags=_run_tags(name, candidate))
@@ -155,8 +155,13 @@ class Registry(dg.ConfigurableResource):
 
     def versions(self, name: str) -> list[Version]:
         """All versions, oldest first."""
-        found = self._client().search_model_versions(f"name = '{name}'", max_results=1000)
-        return sorted((_version(item) for item in found), key=lambda version: version.version)
+        client, found, token = self._client(), [], None
+        while True:
+            page = client.search_model_versions(f"name = '{name}'", max_results=_PAGE, page_token=token)
+            found += [_version(item) for item in page]
+            token = page.token
+            if not token:
+                return sorted(found, key=lambda version: version.version)
 
     def version(self, name: str, number: int) -> Version:
         """One version. Raises `UnknownVersionError`."""

@@ -106,6 +106,7 @@ def rollback(
 def approve_by_policy(registry: Registry, lifecycle: LifecycleDeclaration, dagster_run: str = "") -> Version:
     """Approve the challenger if it passed its gate and is newer than the champion; else keep the champion.
 
+    What was rolled back stays out.
     Raises `ApprovalError` when nothing can serve.
     """
     challenger = registry.by_alias(lifecycle.name, "challenger")
@@ -113,6 +114,9 @@ def approve_by_policy(registry: Registry, lifecycle: LifecycleDeclaration, dagst
     if challenger is None:
         raise ApprovalError(f"{lifecycle.name} has no candidate. Mend: run {lifecycle.name}_train for a day.")
     if champion is not None and challenger.as_of <= champion.as_of:
+        return champion
+    if champion is not None and challenger.version in _taken_back(registry.audit(lifecycle.name)):
+        # A person has rolled it back: only a person, or a newer candidate, puts an end to that.
         return champion
     reason = f"passed its gate as of {challenger.as_of}; the declaration says `approval: policy`"
     return approve(registry, lifecycle, challenger.version, "policy", reason, dagster_run=dagster_run)
@@ -126,10 +130,21 @@ def served_in_turn(trail: Sequence[Mapping[str, Any]]) -> list[int]:
         if entry["action"] == "approve":
             served.append(version)
         elif entry["action"] == "rollback":
-            served.pop()
+            served = served[:-1]
         elif entry["action"] == "reject":
             served = [other for other in served if other != version]
     return served
+
+
+def _taken_back(trail: Sequence[Mapping[str, Any]]) -> set[int]:
+    """Versions that a rollback took out of service and that nobody has approved since."""
+    out: set[int] = set()
+    for entry in trail:
+        if entry["action"] == "rollback":
+            out.add(entry["after"])
+        if entry["action"] in {"approve", "rollback"}:
+            out.discard(entry["version"])
+    return out
 
 
 def _settled(registry: Registry, lifecycle: LifecycleDeclaration) -> Head:

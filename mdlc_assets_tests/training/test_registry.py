@@ -118,6 +118,26 @@ def test_approve_roll_back_and_reject(registry: Registry, payments_fraud: Lifecy
     assert serving == [1]
 
 
+def test_the_policy_does_not_undo_a_rollback(registry: Registry, payments_fraud: LifecycleDeclaration) -> None:
+    _judged(registry, payments_fraud, 3, "1")
+    approve(registry, payments_fraud, 1, "ann@example.com", "the first")
+    registry.point(_NAME, "challenger", registry.version(_NAME, 2))
+    assert approve_by_policy(registry, payments_fraud).version == 2
+    assert rollback(registry, payments_fraud, "ann@example.com", "complaints").version == 1
+    assert approve_by_policy(registry, payments_fraud).version == 1
+    registry.point(_NAME, "challenger", registry.version(_NAME, 3))
+    assert approve_by_policy(registry, payments_fraud).version == 3
+    assert [entry["action"] for entry in registry.audit(_NAME)] == ["approve", "approve", "rollback", "approve"]
+
+
+def test_more_versions_than_a_page_of_mlflow(
+    registry: Registry, payments_fraud: LifecycleDeclaration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mdlc_assets.resources.registry._PAGE", 2)
+    _judged(registry, payments_fraud, 5, "none")
+    assert [version.version for version in registry.versions(_NAME)] == [1, 2, 3, 4, 5]
+
+
 def test_an_old_backtest_never_replaces_the_champion(registry: Registry, payments_fraud: LifecycleDeclaration) -> None:
     for day in ("2018-06-05", "2018-06-01"):
         version = registry.register(_NAME, _candidate(payments_fraud, day))
