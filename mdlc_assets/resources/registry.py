@@ -168,8 +168,9 @@ class Registry(dg.ConfigurableResource):
         for found in self.versions(name):
             if found.version == int(number):
                 return found
-        known = ", ".join(str(found.version) for found in self.versions(name)) or "none"
-        raise UnknownVersionError(f"{name} has no version {number}. Mend: use one of {known}.")
+        known = ", ".join(str(found.version) for found in self.versions(name))
+        mend = f"use one of {known}" if known else f"run the job {name}_train for a day first"
+        raise UnknownVersionError(f"{name} has no version {number}. Mend: {mend}.")
 
     def files(self, version: Version, folder: str = "model") -> dict[str, bytes]:
         """The files of a model folder of a version, by name."""
