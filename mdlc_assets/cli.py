@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     from mdlc_assets.lifecycle import ModelLifecycle
 
 # Heavy imports stay inside the commands: `mdlc --help` should answer at once.
+
+
+_HISTORY = (
+    *("algorithm", "train", "test", "refit", "gate", "compared_with", "digest", "digest_features", "digest_labels"),
+    *("declaration", "code", "git_commit", "environment", "dagster_run"),
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -109,8 +116,8 @@ def history(lifecycle: str, as_json: bool) -> None:
     for version in found:
         serves = click.style("  serves", fg="green") if version["serves"] else ""
         click.echo(f"version {version['version']}, as of {version['as_of']}{serves}")
-        for name in ("algorithm", "refit", "test", "gate", "digest", "declaration", "dagster_run"):
-            click.echo(f"  {name:12} {version.get(name, '')}")
+        for name in _HISTORY:
+            click.echo(f"  {name:16} {version.get(name, '')}")
         for line in version["audit"]:
             click.echo(f"  {line}")
     if not found:
@@ -140,16 +147,10 @@ def approve(version: int, reason: str, approver: str, override: bool, lifecycle:
 @click.option("--approver", default=lambda: os.environ.get("USER", ""))
 @click.option("--lifecycle", default="payments_fraud", show_default=True)
 def reject(version: int, reason: str, approver: str, lifecycle: str) -> None:
-    """Refuse VERSION, with the reason in the audit trail."""
-    from mdlc_assets.resources.registry import UnknownVersionError
-    from mdlc_assets.training.approval import ApprovalError
-    from mdlc_assets.training.approval import reject as reject_version
-
-    try:
-        reject_version(_registry(), _lifecycle(lifecycle).declaration, version, approver, reason)
-    except (ApprovalError, UnknownVersionError) as error:
-        raise click.ClickException(str(error)) from None
-    _say(f"Version {version} of {lifecycle} is rejected.", True)
+    """Refuse VERSION, through the audited Dagster job."""
+    config = {"version": version, "reason": reason, "approver": approver}
+    ran = _loop(lifecycle).run("reject", config={f"{lifecycle}__reject": {"config": config}})
+    _say(ran.error or f"Version {version} of {lifecycle} is rejected.", ran.success)
 
 
 @main.command()
@@ -157,16 +158,72 @@ def reject(version: int, reason: str, approver: str, lifecycle: str) -> None:
 @click.option("--approver", default=lambda: os.environ.get("USER", ""))
 @click.option("--lifecycle", default="payments_fraud", show_default=True)
 def rollback(reason: str, approver: str, lifecycle: str) -> None:
-    """Put the champion before this one back in service."""
-    from mdlc_assets.training.approval import ApprovalError
-    from mdlc_assets.training.approval import rollback as roll_back
+    """Put the champion before this one back in service, through the audited Dagster job."""
+    loop = _loop(lifecycle)
+    config = {"reason": reason, "approver": approver}
+    ran = loop.run("rollback", config={f"{lifecycle}__rollback": {"config": config}})
+    if not ran.success:
+        _say(ran.error, False)
+    champion = loop.resources["registry"].champion(lifecycle).version
+    if loop.lifecycle.deployment.real_time is None:
+        _say(f"Version {champion} of {lifecycle} is the champion again.", True)
+    deployed = loop.run("real_time_inference")
+    behind = f"Version {champion} is the champion again, but the endpoint has not changed over.\n{deployed.error}"
+    _say(f"Version {champion} of {lifecycle} serves again." if deployed.success else behind, deployed.success)
 
-    try:
-        champion = roll_back(_registry(), _lifecycle(lifecycle).declaration, approver, reason)
-    except ApprovalError as error:
-        raise click.ClickException(str(error)) from None
-    ran = _loop(lifecycle).run("real_time_inference")
-    _say(ran.error or f"Version {champion.version} of {lifecycle} serves again.", ran.success)
+
+@main.command()
+@click.option("--verify", is_flag=True, help="Check the chain, the champion, and each version's tags and files.")
+@click.option("--expect", default="", help="With --verify: a head of the trail (number:digest) that you wrote down.")
+@click.option("--transaction", default="", help="Which model scored it? An event's id, or an endpoint's request id.")
+@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="The event's day; without it all days are searched.")
+@click.option("--lifecycle", default="payments_fraud", show_default=True)
+def audit(verify: bool, expect: str, transaction: str, day: datetime | None, lifecycle: str) -> None:
+    """The audit trail: who decided what about which version, and why."""
+    from mdlc_assets.definitions import embedded_resources
+    from mdlc_assets.home import Home
+    from mdlc_assets.integration.trace import approvals_of, sightings
+    from mdlc_assets.resources.registry import UnknownVersionError
+    from mdlc_assets.training.verification import record_problems
+
+    declaration, home = _lifecycle(lifecycle).declaration, Home()
+    resources = embedded_resources(home)
+    registry = resources["registry"]
+    if verify or expect:
+        wrong = record_problems(registry, declaration, expect)
+        head = registry.audit_head(lifecycle)
+        good = f"The trail holds: {head.number} entries. Write down its head: {head}"
+        _say("\n".join(wrong) or good, not wrong)
+    trail = registry.audit(lifecycle)
+    if not transaction:
+        for entry in trail:
+            click.echo(_entry(entry))
+        _say(f"{len(trail)} entries about {lifecycle}; `--verify` checks them.", True)
+    captured = home.endpoints / lifecycle / "notes" / "capture"
+    found = sightings(declaration, resources["lake"], captured, transaction, day.date() if day else None)
+    for seen in found:
+        click.echo(f"{seen.where}: version {seen.version} of {lifecycle}")
+        for name, value in seen.said.items():
+            click.echo(f"  {name:12} {value}")
+        try:
+            tags = registry.version(lifecycle, seen.version).tags
+        except UnknownVersionError as error:
+            click.echo(f"  {error}")
+            continue
+        for name in ("as_of", "refit", "digest", "digest_features", "digest_labels", "declaration", "code", "gate"):
+            click.echo(f"  {name:12} {tags.get(f'mdlc.{name}', '')}")
+        for entry in approvals_of(trail, seen.version):
+            click.echo(f"  {_entry(entry)}")
+    if not found:
+        online = "" if captured.is_dir() else "; no online answers were captured here"
+        _say(f"Nothing has scored {transaction}{online}. Give an event's id or a request id.", False)
+
+
+def _entry(entry: Mapping[str, Any]) -> str:
+    override = " AGAINST ITS GATE" if entry.get("override") and entry.get("gate") != "passed" else ""
+    out = f", version {entry['after']} goes" if entry.get("after") else ""
+    what = f"{entry['action']} version {entry['version']}{out}{override}"
+    return f"{entry['number']:>4}  {entry['at'][:16]}Z  {what} by {entry['who']}: {entry['reason']}"
 
 
 @main.command()

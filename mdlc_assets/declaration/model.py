@@ -1,4 +1,4 @@
-"""The model: its algorithm, the days it learns from, and the gate it must pass."""
+"""The model: its algorithm and the days it learns from; `evaluation` has how it is judged."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from mdlc_assets.declaration.base import Declared, refuse
+from mdlc_assets.declaration.evaluation import Calibrate, Evaluation, Gate
 
 Algorithm = Literal["logistic_regression", "decision_tree", "random_forest", "gradient_boosting", "xgboost"]
-Metric = Literal["auc_roc", "average_precision", "card_precision_100"]
 
 
 class Windows(Declared):
@@ -29,20 +29,6 @@ class Windows(Declared):
         return self.train_days + self.gap_days + self.test_days
 
 
-class Gate(Declared):
-    """What a candidate must reach before it may serve."""
-
-    floors: dict[Metric, float] = Field(description="Metric: the least that is acceptable.")
-    compare_by: Metric = "average_precision"
-    may_lose: float = Field(
-        default=0.01, ge=0, description="No worse than the champion on the same days by more than this."
-    )
-    approval: Literal["policy", "person"] = Field(
-        default="person",
-        description="`policy`: what passes is approved at once. `person`: somebody runs `mdlc approve`.",
-    )
-
-
 class Model(Declared):
     """The algorithm by name, with its hyperparameters, and the protocol around it."""
 
@@ -59,7 +45,33 @@ class Model(Declared):
     leave_out_known: bool = Field(
         default=False, description="Judge only entities whose fraud was not already known (handbook)."
     )
+    least_positives: int = Field(default=10, ge=1, description="With fewer positives to learn from nothing is trained.")
+    calibrate: Calibrate | None = None
+    evaluation: Evaluation = Evaluation()
     gate: Gate
+
+    @model_validator(mode="after")
+    def _days_left_to_learn_from(self) -> Model:
+        if self.calibrate and self.calibrate.days >= self.windows.train_days:
+            raise refuse(
+                f"calibration takes {self.calibrate.days} of {self.windows.train_days} training days",
+                "leave at least one to learn from",
+                field="calibrate.days",
+                value=self.calibrate.days,
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _slices_are_there(self) -> Model:
+        for name in self.gate.slices:
+            if name not in self.evaluation.slices:
+                raise refuse(
+                    f"the gate judges a slice {name!r} that is not declared",
+                    f"add `{name}: <condition>` under evaluation.slices",
+                    field="gate.slices",
+                    value=name,
+                )
+        return self
 
     @model_validator(mode="after")
     def _seed_once(self) -> Model:

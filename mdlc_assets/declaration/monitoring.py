@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from mdlc_assets.declaration.base import Declared, refuse
-from mdlc_assets.declaration.model import Metric
+from mdlc_assets.declaration.evaluation import Metric
 
 
 class OpenLoop(Declared):

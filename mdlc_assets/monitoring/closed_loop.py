@@ -115,8 +115,7 @@ def _metrics(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> dict[str, f
     if rows[lifecycle.labels.column].sum() < _FEWEST_POSITIVES:
         return dict.fromkeys(wanted)
     columns = {"label": lifecycle.labels.column, "entity": lifecycle.model.entity, "time": lifecycle.dataset.time}
-    found = measure(scored(rows, rows["score"].to_numpy(), **columns))
-    return {name: found[name] for name in wanted}
+    return measure(scored(rows, rows["score"].to_numpy(), **columns), wanted)
 
 
 def _resampled(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> Resampled:

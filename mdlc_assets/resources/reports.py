@@ -55,3 +55,9 @@ class Reports(dg.ConfigurableResource):
         storage = open_storage(self.root)
         storage.write("index.html", page.encode())
         return storage.location("index.html")
+
+    def put_page(self, name: str, page: str) -> str:
+        """Keep a page that belongs to no day, such as `models/payments_fraud/backtest.html`. Gives where it lies."""
+        storage = open_storage(self.root)
+        storage.write(name, page.encode())
+        return storage.location(name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -17,6 +19,10 @@ class Storage(Protocol):
 
     def write(self, name: str, content: bytes) -> None:
         """Put `content` under `name`: afterwards all of it is there, or what was there before."""
+        ...
+
+    def create(self, name: str, content: bytes) -> bool:
+        """As `write`, but only if nothing is there: of several at once, one is told True."""
         ...
 
     def delete(self, name: str) -> None:
@@ -58,6 +64,20 @@ class FolderStorage:
         return (self.root / name).read_bytes()
 
     def write(self, name: str, content: bytes) -> None:
+        with self._written_aside(name, content) as temporary:
+            temporary.replace(self.root / name)
+
+    def create(self, name: str, content: bytes) -> bool:
+        with self._written_aside(name, content) as temporary:
+            try:
+                # Unlike a rename, a link never replaces what is there.
+                os.link(temporary, self.root / name)
+            except FileExistsError:
+                return False
+        return True
+
+    @contextlib.contextmanager
+    def _written_aside(self, name: str, content: bytes) -> Iterator[Path]:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         # A hidden name, so that a reader of the folder never takes a half-written file for data.
@@ -67,7 +87,7 @@ class FolderStorage:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            yield temporary
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -120,6 +140,18 @@ class S3Storage:
 
     def write(self, name: str, content: bytes) -> None:
         self.client.put_object(Bucket=self.bucket, Key=self._key(name), Body=content)
+
+    def create(self, name: str, content: bytes) -> bool:
+        from botocore.exceptions import ClientError
+
+        try:
+            self.client.put_object(Bucket=self.bucket, Key=self._key(name), Body=content, IfNoneMatch="*")
+        except ClientError as error:
+            # 412: it is there. 409: another one is writing it at this moment, and may win.
+            if error.response["Error"]["Code"] in {"PreconditionFailed", "ConditionalRequestConflict"}:
+                return False
+            raise
+        return True
 
     def delete(self, name: str) -> None:
         self.client.delete_object(Bucket=self.bucket, Key=self._key(name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 import json
@@ -13,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from mdlc_assets.declaration.model import Model
+from mdlc_assets.training.calibration import Calibration, from_dict
 
 _BOOSTER, _SKOPS, _ABOUT = "model.ubj", "model.skops", "model.json"
 
@@ -38,6 +40,7 @@ class FittedModel:
     estimator: Any
     mean: np.ndarray | None = None
     scale: np.ndarray | None = None
+    calibration: Calibration | None = None
 
     def score(self, rows: pl.DataFrame) -> np.ndarray:
         """The score of each row (float64, shape (rows,)). Raises `FeatureError`."""
@@ -54,8 +57,10 @@ class FittedModel:
         if self.mean is not None:
             values = (values - self.mean) / self.scale
         if self.algorithm == "xgboost":
-            return self.estimator.inplace_predict(values).astype(np.float64)
-        return self.estimator.predict_proba(values)[:, 1].astype(np.float64)
+            scores = self.estimator.inplace_predict(values).astype(np.float64)
+        else:
+            scores = self.estimator.predict_proba(values)[:, 1].astype(np.float64)
+        return self.calibration.apply(scores) if self.calibration else scores
 
     def files(self) -> dict[str, bytes]:
         """The model's files by name."""
@@ -64,6 +69,7 @@ class FittedModel:
             "features": self.features,
             "mean": None if self.mean is None else self.mean.tolist(),
             "scale": None if self.scale is None else self.scale.tolist(),
+            "calibration": self.calibration.as_dict() if self.calibration else None,
         }
         found = {_ABOUT: json.dumps(about, indent=1).encode()}
         if self.algorithm == "xgboost":
@@ -83,8 +89,17 @@ class FittedModel:
         else:
             import joblib
 
-            total.update(joblib.hash(self.estimator, hash_name="sha1").encode())
+            total.update(joblib.hash(_without_threads(self.estimator), hash_name="sha1").encode())
         return total.hexdigest()
+
+
+def _without_threads(estimator: Any) -> Any:
+    """The estimator without how many threads it was fitted with, which gradient boosting remembers."""
+    if not hasattr(estimator, "_bin_mapper"):
+        return estimator
+    plain = copy.deepcopy(estimator)
+    plain._bin_mapper.n_threads = 1
+    return plain
 
 
 def fit(model: Model, rows: pl.DataFrame, features: list[str], label: str) -> FittedModel:
@@ -135,8 +150,9 @@ def load_model(files: Mapping[str, bytes]) -> FittedModel:
     try:
         about = json.loads(files[_ABOUT])
         estimator = _booster(files[_BOOSTER]) if about["algorithm"] == "xgboost" else _sklearn(files[_SKOPS])
-        scaling = [None if about[key] is None else np.array(about[key]) for key in ("mean", "scale")]
-        return FittedModel(about["algorithm"], about["features"], estimator, *scaling)
+        mean, scale = (None if about[key] is None else np.array(about[key]) for key in ("mean", "scale"))
+        calibration = from_dict(about["calibration"]) if about.get("calibration") else None
+        return FittedModel(about["algorithm"], about["features"], estimator, mean, scale, calibration)
     except ModelFileError:
         raise
     except KeyError as error:

@@ -1,7 +1,5 @@
 """`training_set`, `candidate_model`, `evaluation` as of a day, and `champion`."""
 
-from collections.abc import Iterator
-
 import dagster as dg
 import polars as pl
 from pydantic import Field
@@ -19,12 +17,34 @@ from mdlc_assets.asset_style import (
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.resources.lake import DayAbsentError, Lake
 from mdlc_assets.resources.registry import Candidate, Registry, UnknownVersionError, Version
-from mdlc_assets.training.algorithms import FittedModel, TrainingDataError, load_model
-from mdlc_assets.training.approval import GATE_TAG, ApprovalError, approve, approve_by_policy
-from mdlc_assets.training.candidate import candidate_params, candidate_tags, fit_candidate, judge_candidate
-from mdlc_assets.training.metrics import Scored
+from mdlc_assets.resources.reports import Reports
+from mdlc_assets.training import figures
+from mdlc_assets.training.algorithms import TrainingDataError, load_model
+from mdlc_assets.training.approval import COMPARED_TAG, GATE_TAG, ApprovalError, approve, approve_by_policy
+from mdlc_assets.training.backtest import as_markdown, backtest_frame, backtest_page, backtest_table, summary_lines
+from mdlc_assets.training.candidate import (
+    Rival,
+    candidate_papers,
+    candidate_params,
+    candidate_tags,
+    fair_folder,
+    fit_candidate,
+    judge_candidate,
+)
+from mdlc_assets.training.checks import gate_check
+from mdlc_assets.training.model_card import card_files, model_card
 from mdlc_assets.training.sets import training_rows
-from mdlc_assets.training.windows import TooEarlyError, protocol
+from mdlc_assets.training.windows import Protocol, TooEarlyError, protocol
+
+# MLflow keeps 8,000 characters of a tag; nobody reads so many.
+_LONGEST_TAG = 2_000
+
+
+class BacktestConfig(dg.Config):
+    """Which as-of days to show; all that were evaluated when left empty."""
+
+    first: str = Field(default="", description="The first as-of day, as 2018-06-01.")
+    last: str = Field(default="", description="The last as-of day.")
 
 
 class ChampionConfig(dg.Config):
@@ -92,10 +112,11 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                 Candidate(
                     day.isoformat(),
                     fitted.digest(),
-                    fitted.files(),
+                    {**fitted.files(), **candidate_papers(lifecycle)},
                     lifecycle.features.names(),
                     candidate_params(lifecycle),
                     {**tags, "mdlc.dagster_run": context.run_id},
+                    {table: (str(plan.whole), digest) for table, digest in digests.items()},
                 ),
             )
             challenger = registry.by_alias(name, "challenger")
@@ -104,6 +125,8 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             about = {"model": name, "version": version.version, "run_id": version.run_id, "digest": version.digest}
             lake.documents(name, "candidate_model").write_document(day, {**about, **tags})
             context.add_asset_metadata({**about, **tags}, partition_key=day.isoformat())
+        owners = {"mdlc.owner": lifecycle.owners.model, "mdlc.approval": lifecycle.model.gate.approval}
+        registry.describe(name, lifecycle.description, owners)
 
     @dg.asset(
         **daily_asset(lifecycle, "training", "evaluation", kinds={"json", "mlflow"}),
@@ -112,66 +135,50 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         "events, with intervals; and what the gate says.",
     )
     def evaluation(context: dg.AssetExecutionContext, lake: Lake, registry: Registry) -> None:
-        champion = registry.champion(name)
-        beside = None if champion is None else (champion.version, _load(registry, champion))
+        serving = registry.champion(name)
         for day in days_in_run(context):
             number = lake.documents(name, "candidate_model").read_document(day)["version"]
             version = registry.version(name, number)
-            judged = load_model(registry.files(version, "judged"))
+            plan = protocol(lifecycle, day)
             rows = lake.table(name, "training_set").read_day(day)
-            # A champion is not compared with itself.
-            other = beside if beside and beside[0] != number else None
-            found = judge_candidate(lifecycle, rows, protocol(lifecycle, day), number, judged, other)
+            rival = _rival(registry, serving, version, plan)
+            try:
+                found = judge_candidate(
+                    lifecycle, rows, plan, number, load_model(registry.files(version, "judged")), rival
+                )
+            except TrainingDataError as error:
+                raise dg.Failure(description=f"as of {day}: {error}", allow_retries=False) from None
             document = found.document
             lake.documents(name, "evaluation").write_document(day, document)
             metrics = {key: value for key, value in document["metrics"].items() if value is not None}
             registry.log_metrics(version, metrics)
+            card = model_card(lifecycle, document, version.tags)
+            registry.attach(name, version, card_files(lifecycle, found, card), card)
             verdict = "passed" if document["passed"] else "refused: " + "; ".join(document["reasons"])
+            tags = {COMPARED_TAG: str(rival.version) if rival and not rival.not_compared else "none"}
+            # A person's refusal outlasts any evaluation.
             if version.tags.get(GATE_TAG) != "rejected":
-                registry.tag(name, version, {GATE_TAG: verdict})
+                tags[GATE_TAG] = verdict[:_LONGEST_TAG]
+            registry.tag(name, version, tags)
+            shown = {
+                "precision and recall": figures.precision_recall(found.test, found.rival),
+                "calibration": figures.reliability_curve(document["calibration"]),
+                "slices": figures.slices(document, lifecycle.model.gate.compare_by),
+            }
             context.add_asset_metadata(
                 {
                     "version": number,
                     **metrics,
                     "verdict": "\n".join(document["reasons"]),
-                    "plot": dg.MetadataValue.md(_curve(found.test)),
+                    "card": dg.MetadataValue.md(card),
+                    **{
+                        title: dg.MetadataValue.md(plots.as_markdown(figure))
+                        for title, figure in shown.items()
+                        if figure is not None
+                    },
                 },
                 partition_key=day.isoformat(),
             )
-
-    @dg.multi_asset_check(
-        specs=[
-            dg.AssetCheckSpec(
-                "gate",
-                asset=asset_key(lifecycle, "evaluation"),
-                blocking=True,
-                description="The declared floors, and no worse than the champion. What fails is not approved.",
-            )
-        ],
-        name=f"{name}_gate",
-    )
-    def gate(
-        context: dg.AssetCheckExecutionContext, lake: Lake
-    ) -> Iterator[dg.AssetCheckEvaluation | dg.AssetCheckResult]:
-        refused = []
-        for day in days_in_run(context):
-            document = lake.documents(name, "evaluation").read_document(day)
-            text = f"version {document['version']}: " + "; ".join(document["reasons"])
-            yield dg.AssetCheckEvaluation(
-                asset_key=asset_key(lifecycle, "evaluation"),
-                check_name="gate",
-                passed=document["passed"],
-                description=text,
-                metadata={"reasons": text},
-                partition=day.isoformat(),
-            )
-            refused += [] if document["passed"] else [f"{day}: {text}"]
-        yield dg.AssetCheckResult(
-            asset_key=asset_key(lifecycle, "evaluation"),
-            check_name="gate",
-            passed=not refused,
-            description="\n".join(refused) or "passed",
-        )
 
     @dg.asset(
         **plain_asset(lifecycle, "training", "champion", kinds={"mlflow"}),
@@ -179,7 +186,7 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         description="The version that serves. Materialising it approves: by policy the newest candidate that "
         "passed its gate, or the version that the launchpad's configuration names. Every approval is on record.",
     )
-    def champion(config: ChampionConfig, registry: Registry) -> dg.MaterializeResult:
+    def champion(context: dg.AssetExecutionContext, config: ChampionConfig, registry: Registry) -> dg.MaterializeResult:
         try:
             if config.version:
                 version = approve(
@@ -189,9 +196,10 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                     config.approver,
                     config.reason,
                     override=config.override,
+                    dagster_run=context.run_id,
                 )
             elif lifecycle.model.gate.approval == "policy":
-                version = approve_by_policy(registry, lifecycle)
+                version = approve_by_policy(registry, lifecycle, context.run_id)
             else:
                 raise ApprovalError(
                     "a person approves this model. Mend: `mdlc approve <version> --reason ...`, or give version, "
@@ -206,23 +214,63 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                 "as of": version.as_of,
                 "approved by": trail[-1]["who"] if trail else "",
                 "reason": trail[-1]["reason"] if trail else "",
+                # Kept where the trail does not lie: an entry that is cut off later is missed.
+                "audit head": str(registry.audit_head(name)),
             }
         )
 
-    return dg.Definitions(assets=[training_set, candidate_model, evaluation, champion], asset_checks=[gate])
+    return dg.Definitions(
+        assets=[training_set, candidate_model, evaluation, champion, _backtest(lifecycle)],
+        asset_checks=[gate_check(lifecycle)],
+    )
 
 
-def _load(registry: Registry, version: Version) -> FittedModel:
-    return load_model(registry.files(version))
+def _backtest(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
+    name = lifecycle.name
+
+    @dg.asset(
+        **plain_asset(lifecycle, "training", "backtest", kinds={"polars", "html"}),
+        deps=[dg.AssetDep(asset_key(lifecycle, "evaluation"), partition_mapping=dg.AllPartitionMapping())],
+        description="The evaluations of all as-of days side by side: each metric with its interval, by day. Fill days "
+        "with the job backtest over a range; nothing is approved by it.",
+    )
+    def backtest(config: BacktestConfig, lake: Lake, reports: Reports) -> dg.MaterializeResult:
+        evaluations = lake.documents(name, "evaluation")
+        days = [day for day in evaluations.days() if config.first <= day.isoformat() <= (config.last or str(day))]
+        if not days:
+            raise dg.Failure(
+                description=f"no as-of day of {name} was evaluated from {config.first or 'the beginning'} to "
+                f"{config.last or 'now'}. Mend: run the job {name}_backtest over a range of days.",
+                allow_retries=False,
+            )
+        documents = {day: evaluations.read_document(day) for day in days}
+        gate = lifecycle.model.gate
+        metrics = list(dict.fromkeys([gate.compare_by, *gate.floors, *lifecycle.monitoring.closed_loop.metrics]))
+        frame = backtest_frame(documents)
+        lake.table(name, "backtest").write_day(days[-1], frame)
+        page = reports.put_page(f"models/{name}/backtest.html", backtest_page(lifecycle, documents, metrics))
+        lines = summary_lines(documents, metrics, lifecycle.model.windows.test_days)
+        return dg.MaterializeResult(
+            metadata={
+                "summary": dg.MetadataValue.md("\n".join(f"- {line}" for line in lines)),
+                "by as-of day": dg.MetadataValue.md(as_markdown(backtest_table(documents, metrics))),
+                "plot": dg.MetadataValue.md(plots.as_markdown(figures.backtest(documents, metrics))),
+                "page": dg.MetadataValue.path(page),
+                "dagster/column_schema": frame_schema(frame),
+                "dagster/row_count": frame.height,
+            }
+        )
+
+    return backtest
 
 
-def _curve(test: Scored) -> str:
-    from sklearn.metrics import precision_recall_curve
-
-    precision, recall, _ = precision_recall_curve(test.label, test.score)
-    figure, axes = plots.new_figure(5, 3)
-    axes.step(recall, precision, where="post", color=plots.BLUE)
-    axes.axhline(test.label.mean(), color=plots.GREY, linestyle="--", linewidth=1)
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
-    axes.set_title("Precision and recall on the test days; dashed: by chance", fontsize=9, loc="left")
-    return plots.as_markdown(figure)
+def _rival(registry: Registry, champion: Version | None, candidate: Version, plan: Protocol) -> Rival | None:
+    """The champion's model that has not learnt from the test days; a champion is not compared with itself."""
+    if champion is None:
+        return None
+    if champion.version == candidate.version:
+        return Rival(champion.version, None, "it is the champion itself")
+    folder = fair_folder(champion.tags, plan)
+    if folder is None:
+        return Rival(champion.version, None, f"it is newer (as of {champion.as_of}) and has learnt from these days")
+    return Rival(champion.version, load_model(registry.files(champion, folder)))

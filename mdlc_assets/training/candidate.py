@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
+import yaml
 
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.training.algorithms import FittedModel, fit
+from mdlc_assets.declaration.evaluation import Evaluation
+from mdlc_assets.training.algorithms import FittedModel, TrainingDataError, fit
+from mdlc_assets.training.calibration import fit_calibration
 from mdlc_assets.training.gate import judge
-from mdlc_assets.training.metrics import Scored, interval, measure, scored
-from mdlc_assets.training.sets import usable_test_rows
-from mdlc_assets.training.windows import Protocol
+from mdlc_assets.training.metrics import METRICS, Scored, interval, intervals, measure, scored
+from mdlc_assets.training.provenance import code_tags, environment_digest, environment_lock
+from mdlc_assets.training.reliability import reliability
+from mdlc_assets.training.sets import refuse_untrainable, usable_test_rows
+from mdlc_assets.training.thresholds import by_capacity, by_cost, row_costs
+from mdlc_assets.training.windows import Protocol, Span
 
 
 @dataclass(frozen=True)
@@ -38,42 +44,85 @@ class Fitted:
 
 
 def fit_candidate(lifecycle: LifecycleDeclaration, rows: pl.DataFrame, plan: Protocol) -> Fitted:
-    """Fit on the training days; with `refit`, once more on the newest labelled days."""
-    features, label = lifecycle.features.names(), lifecycle.labels.column
-    judged = fit(lifecycle.model, rows.filter(pl.col("part") == "train"), features, label)
-    if plan.refit == plan.train:
-        return Fitted(judged, judged)
+    """Fit on the training days; with `refit`, once more on the newest labelled days. Raises `TrainingDataError`."""
+    learnt = rows.filter(pl.col("part") == "train")
+    refuse_untrainable(lifecycle, learnt, plan.train)
     day = pl.col(lifecycle.dataset.time).dt.date()
     newest = rows.filter(day.is_between(plan.refit.first, plan.refit.last))
-    return Fitted(judged, fit(lifecycle.model, newest, features, label))
+    # Before the first fit: what cannot be served is not worth being judged.
+    refuse_untrainable(lifecycle, newest, plan.refit)
+    judged = _fit(lifecycle, learnt, plan.train)
+    return Fitted(judged, judged if plan.refit == plan.train else _fit(lifecycle, newest, plan.refit))
+
+
+def _fit(lifecycle: LifecycleDeclaration, rows: pl.DataFrame, span: Span) -> FittedModel:
+    """Fit on a span; with `calibrate`, on all but its last days, which then say what the scores mean."""
+    features, label, declared = lifecycle.features.names(), lifecycle.labels.column, lifecycle.model.calibrate
+    if declared is None:
+        return fit(lifecycle.model, rows, features, label)
+    cut = span.last - timedelta(days=declared.days)
+    held_out = pl.col(lifecycle.dataset.time).dt.date() > cut
+    learnt, held = rows.filter(~held_out), rows.filter(held_out)
+    refuse_untrainable(lifecycle, learnt, Span(span.first, cut))
+    refuse_untrainable(lifecycle, held, Span(cut + timedelta(days=1), span.last))
+    model = fit(lifecycle.model, learnt, features, label)
+    return replace(model, calibration=fit_calibration(declared.method, model.score(held), held[label].to_numpy()))
 
 
 def candidate_tags(lifecycle: LifecycleDeclaration, plan: Protocol, digests: Mapping[str, str]) -> dict[str, str]:
-    """What the registry says of a candidate: data ranges and digests, declaration, code."""
+    """What the registry says of a candidate: data ranges and digests, declaration, code, environment."""
     return {
         "mdlc.train": str(plan.train),
         "mdlc.test": str(plan.test),
         "mdlc.refit": str(plan.refit),
         "mdlc.declaration": lifecycle.fingerprint(),
-        "mdlc.code": importlib.metadata.version("mdlc-assets"),
         "mdlc.algorithm": lifecycle.model.algorithm,
+        **code_tags(),
+        "mdlc.environment": environment_digest(),
         **{f"mdlc.digest_{table}": digest for table, digest in digests.items()},
     }
+
+
+def candidate_papers(lifecycle: LifecycleDeclaration) -> dict[str, bytes]:
+    """What is kept beside the model so that it can be made again: the declaration and the environment."""
+    declaration = yaml.safe_dump(lifecycle.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+    return {"declaration/defs.yaml": declaration.encode(), "environment/requirements.txt": environment_lock().encode()}
 
 
 def candidate_params(lifecycle: LifecycleDeclaration) -> dict[str, str]:
     """Hyperparameters and the protocol, for the run."""
     model = lifecycle.model
     given = {"algorithm": model.algorithm, "seed": model.seed, "standardise": model.standardise}
-    return {name: json.dumps(value) for name, value in {**given, **model.hyperparameters}.items()}
+    windows = model.windows.model_dump()
+    named = {**given, **windows, **model.hyperparameters}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in named.items()}
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The champion beside which a candidate is judged; without a model the reason why it is not compared."""
+
+    version: int
+    model: FittedModel | None
+    not_compared: str = ""
+
+
+def fair_folder(champion_tags: Mapping[str, str], plan: Protocol) -> str | None:
+    """Which of a champion's models has not learnt from the test days: `model` (it serves), `judged`, or None."""
+    for folder, tag in (("model", "mdlc.refit"), ("judged", "mdlc.train")):
+        learnt = champion_tags.get(tag)
+        if learnt is None or date.fromisoformat(learnt.split(" to ")[1]) < plan.test.first:
+            return folder
+    return None
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The evaluation document, and the scored test days for plots."""
+    """The evaluation document, and the scored test days for plots; `rival` are the champion's scores of them."""
 
     document: dict[str, Any]
     test: Scored
+    rival: np.ndarray | None
 
 
 def judge_candidate(
@@ -82,37 +131,87 @@ def judge_candidate(
     plan: Protocol,
     version: int,
     judged: FittedModel,
-    champion: tuple[int, FittedModel] | None,
+    champion: Rival | None,
 ) -> Judgement:
-    """Judge on the test days, beside the champion on the very same events."""
+    """Judge on the test days, beside the champion on the very same events. Raises `TrainingDataError`."""
     test = usable_test_rows(lifecycle, rows, plan)
+    if test.is_empty():
+        raise TrainingDataError(
+            f"there are no rows to judge by in {plan.test}. Mend: materialise `labels` of those days, then "
+            "`training_set`."
+        )
+    declared, gate = lifecycle.model.evaluation, lifecycle.model.gate
     columns = {"label": lifecycle.labels.column, "entity": lifecycle.model.entity, "time": lifecycle.dataset.time}
     mine = scored(test, judged.score(test), **columns)
-    metrics = measure(mine)
-    gate = lifecycle.model.gate
-    beside: dict[str, Any] | None = None
-    if champion is not None:
-        number, model = champion
-        theirs: np.ndarray = model.score(test)
-        beside = {
-            "version": number,
-            "metrics": measure(scored(test, theirs, **columns)),
-            "difference_interval": interval(mine, gate.compare_by, against=theirs),
-        }
-    verdict = judge(gate, metrics, beside["metrics"] if beside else None, beside["version"] if beside else None)
-    return Judgement(
-        {
-            "version": version,
-            "train": str(plan.train),
-            "test": str(plan.test),
-            "train_rows": rows.filter(pl.col("part") == "train").height,
-            "test_rows": test.height,
-            "positives": int(mine.label.sum()),
-            "metrics": metrics,
-            "intervals": {name: interval(mine, name) for name in ("auc_roc", "average_precision")},
-            "champion": beside,
-            "passed": verdict.passed,
-            "reasons": verdict.reasons,
+    theirs = champion.model.score(test) if champion and champion.model else None
+    metrics = metrics_of(lifecycle)
+    document: dict[str, Any] = {
+        "version": version,
+        "train": str(plan.train),
+        "test": str(plan.test),
+        "train_rows": rows.filter(pl.col("part") == "train").height,
+        "test_rows": test.height,
+        "positives": int(mine.label.sum()),
+        "metrics": measure(mine, metrics),
+        "intervals": intervals(mine, metrics, declared=declared.intervals),
+        "intervals_by": declared.intervals.model_dump(mode="json"),
+        "calibration": reliability(mine, declared.bins),
+        "thresholds": _thresholds(declared, test, mine),
+        "slices": {
+            name: _slice(lifecycle, mine, theirs, champion, _inside(test, holds))
+            for name, holds in declared.slices.items()
         },
-        mine,
-    )
+        "champion": None if champion is None else _beside(lifecycle, mine, theirs, champion),
+    }
+    verdict = judge(gate, document)
+    return Judgement({**document, "passed": verdict.passed, "reasons": verdict.reasons}, mine, theirs)
+
+
+def metrics_of(lifecycle: LifecycleDeclaration) -> list[str]:
+    """What is measured: the usual metrics, those that the gate looks at, and the declared capacity's."""
+    capacity = lifecycle.model.evaluation.capacity
+    named = [*METRICS, *lifecycle.model.gate.metrics(), *([f"card_precision_{capacity}"] if capacity else [])]
+    return list(dict.fromkeys(named))
+
+
+def _thresholds(declared: Evaluation, test: pl.DataFrame, mine: Scored) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if declared.costs:
+        found["cost"] = by_cost(mine, *row_costs(test, declared.costs))
+    if declared.capacity:
+        found["capacity"] = by_capacity(mine, declared.capacity)
+    return found
+
+
+def _inside(rows: pl.DataFrame, holds: str) -> np.ndarray:
+    return rows.select(pl.sql_expr(holds).fill_null(False).alias("inside"))["inside"].to_numpy().astype(bool)
+
+
+def _beside(
+    lifecycle: LifecycleDeclaration, mine: Scored, theirs: np.ndarray | None, champion: Rival
+) -> dict[str, Any]:
+    if theirs is None:
+        return {"version": champion.version, "metrics": {}, "not_compared": champion.not_compared}
+    compare_by = lifecycle.model.gate.compare_by
+    declared = lifecycle.model.evaluation.intervals
+    return {
+        "version": champion.version,
+        "metrics": measure(mine.said_by(theirs), metrics_of(lifecycle)),
+        "difference_interval": interval(mine, compare_by, against=theirs, declared=declared),
+    }
+
+
+def _slice(
+    lifecycle: LifecycleDeclaration, mine: Scored, theirs: np.ndarray | None, champion: Rival | None, kept: np.ndarray
+) -> dict[str, Any]:
+    part = mine.only(kept)
+    named = [name for name in metrics_of(lifecycle) if name != "expected_calibration_error"]
+    said = float(part.score.sum())
+    return {
+        "rows": int(kept.sum()),
+        "positives": int(part.label.sum()),
+        "metrics": measure(part, named),
+        "intervals": intervals(part, named, declared=lifecycle.model.evaluation.intervals),
+        "observed_to_expected": float(part.label.sum()) / said if said else None,
+        "champion": None if theirs is None or champion is None else _beside(lifecycle, part, theirs[kept], champion),
+    }

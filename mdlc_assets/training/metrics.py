@@ -1,16 +1,21 @@
-"""Metrics of a scored set of events, with intervals."""
+"""Metrics of a scored set of events; `interval` says how sure they are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-_CAPACITY = 100
-_RESAMPLES = 200
+from mdlc_assets.declaration.evaluation import Intervals, capacity_of
+from mdlc_assets.training.resampling import Draws
+
+METRICS = ("auc_roc", "average_precision", "card_precision_100", "brier", "log_loss", "expected_calibration_error")
+# Where a score of 0 meets a positive the logarithm has no end.
+_LEAST_PROBABILITY = 1e-15
+CALIBRATION_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,19 @@ class Scored:
     entity: np.ndarray
     day: np.ndarray
 
+    @property
+    def one_class(self) -> bool:
+        """Whether there are no positives, or nothing else."""
+        return bool(self.label.min(initial=1) == self.label.max(initial=0)) or len(self.label) == 0
+
+    def only(self, kept: np.ndarray) -> Scored:
+        """The events for which `kept` is true."""
+        return Scored(self.score[kept], self.label[kept], self.entity[kept], self.day[kept])
+
+    def said_by(self, score: np.ndarray) -> Scored:
+        """The same events with the scores of another model."""
+        return Scored(score, self.label, self.entity, self.day)
+
 
 def scored(rows: pl.DataFrame, score: np.ndarray, *, label: str, entity: str, time: str) -> Scored:
     """`rows` with their scores, as the metrics take them."""
@@ -29,15 +47,37 @@ def scored(rows: pl.DataFrame, score: np.ndarray, *, label: str, entity: str, ti
     return Scored(score, rows[label].to_numpy(), rows[entity].rank("dense").to_numpy().astype(np.int64), days)
 
 
-def measure(found: Scored) -> dict[str, float | None]:
-    """All metrics; None for each when there are no positives, or nothing else."""
-    if found.label.min(initial=1) == found.label.max(initial=0):
-        return {"auc_roc": None, "average_precision": None, "card_precision_100": None}
-    return {
-        "auc_roc": float(roc_auc_score(found.label, found.score)),
-        "average_precision": float(average_precision_score(found.label, found.score)),
-        "card_precision_100": card_precision(found, _CAPACITY),
-    }
+def measure(found: Scored, metrics: Iterable[str] = METRICS) -> dict[str, float | None]:
+    """The metrics by name; None for each when there are no positives, or nothing else."""
+    return {name: None if found.one_class else _measure(found, name) for name in metrics}
+
+
+def _measure(found: Scored, metric: str) -> float:
+    capacity = capacity_of(metric)
+    if capacity:
+        return card_precision(found, capacity)
+    if metric == "auc_roc":
+        return float(roc_auc_score(found.label, found.score))
+    if metric == "average_precision":
+        return float(average_precision_score(found.label, found.score))
+    if metric == "expected_calibration_error":
+        bins = equal_bins(found.score, CALIBRATION_BINS)
+        return float(np.abs(np.bincount(bins, found.label - found.score)).sum() / len(found.label))
+    return float(row_losses(found, metric).mean())
+
+
+def row_losses(found: Scored, metric: str) -> np.ndarray:
+    """The loss of each event: `brier` (squared error) or `log_loss`."""
+    if metric == "brier":
+        return (found.score - found.label) ** 2
+    said = np.where(found.label == 1, found.score, 1 - found.score)
+    return -np.log(np.clip(said, _LEAST_PROBABILITY, 1))
+
+
+def equal_bins(score: np.ndarray, bins: int) -> np.ndarray:
+    """The bin of each score, as many in each as ties allow."""
+    edges = np.quantile(score, np.arange(1, bins) / bins)
+    return np.searchsorted(np.unique(edges), score, side="left")
 
 
 def card_precision(found: Scored, capacity: int) -> float:
@@ -48,47 +88,54 @@ def card_precision(found: Scored, capacity: int) -> float:
     """
     detected: set[int] = set()
     shares = []
-    rows = pl.DataFrame({"entity": found.entity, "score": found.score, "label": found.label, "day": found.day})
-    for _, today in rows.sort("day").group_by("day", maintain_order=True):
-        best = (
-            today.filter(~pl.col("entity").is_in(list(detected)))
-            .group_by("entity")
-            .agg(pl.col("score").max(), pl.col("label").max())
-            .sort(["score", "entity"], descending=[True, False])
-            .head(capacity)
-        )
+    for today in best_by_day(found):
+        best = today.filter(~pl.col("entity").is_in(list(detected))).head(capacity)
         hits = best.filter(pl.col("label") == 1)["entity"].to_list()
         shares.append(len(hits) / capacity)
         detected.update(hits)
     return float(np.mean(shares))
 
 
-def interval(
-    found: Scored, metric: str, seed: int = 0, against: np.ndarray | None = None
-) -> tuple[float, float] | None:
-    """A 95 % bootstrap interval of a metric, entities being resampled.
+def best_by_day(found: Scored) -> list[pl.DataFrame]:
+    """For each day in order its entities with their highest score and label, the highest score first."""
+    rows = pl.DataFrame({"entity": found.entity, "score": found.score, "label": found.label, "day": found.day})
+    best = (
+        rows.group_by("day", "entity")
+        .agg(pl.col("score").max(), pl.col("label").max())
+        .sort(["day", "score", "entity"], descending=[False, True, False])
+    )
+    return best.partition_by("day", maintain_order=True)
 
-    With `against`, the scores of another model for the same events, of the difference to it. Entities are
-    drawn with replacement and enter as weights (Efron and Tibshirani 1993, section 8.3). None for metrics
-    without weights, and where a resample has one class only.
+
+def interval(
+    found: Scored,
+    metric: str,
+    seed: int = 0,
+    against: np.ndarray | None = None,
+    declared: Intervals | None = None,
+) -> tuple[float, float] | None:
+    """A bootstrap interval of a metric; `declared` says what is drawn, how often, and the level (95 %).
+
+    With `against`, the scores of another model for the same events, of the difference to it (paired: both
+    models meet the same draws). None where resamples have one class only too often.
     """
-    measures: dict[str, Callable[..., float]] = {
-        "auc_roc": roc_auc_score,
-        "average_precision": average_precision_score,
-    }
-    if metric not in measures or found.label.min(initial=1) == found.label.max(initial=0):
-        return None
-    rng = np.random.default_rng(seed)
-    entities = int(found.entity.max()) + 1
-    values = []
-    for _ in range(_RESAMPLES):
-        weight = rng.multinomial(entities, np.full(entities, 1 / entities))[found.entity].astype(float)
-        kept = weight > 0
-        if found.label[kept].min() == found.label[kept].max():
-            return None
-        value = measures[metric](found.label[kept], found.score[kept], sample_weight=weight[kept])
-        if against is not None:
-            value -= measures[metric](found.label[kept], against[kept], sample_weight=weight[kept])
-        values.append(value)
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
+    return intervals(found, [metric], seed, against, declared)[metric]
+
+
+def intervals(
+    found: Scored,
+    metrics: Iterable[str],
+    seed: int = 0,
+    against: np.ndarray | None = None,
+    declared: Intervals | None = None,
+) -> dict[str, tuple[float, float] | None]:
+    """As `interval`, for several metrics from the same draws."""
+    names = list(metrics)
+    if found.one_class:
+        return dict.fromkeys(names)
+    draws = Draws(found, declared or Intervals(), seed)
+    values = draws.values(found, names)
+    if against is not None:
+        theirs = draws.values(found.said_by(against), names)
+        values = {name: values[name] - theirs[name] for name in names}
+    return {name: draws.interval(values[name]) for name in names}

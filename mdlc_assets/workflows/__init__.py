@@ -3,7 +3,8 @@
 import dagster as dg
 
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.workflows.jobs import lifecycle_jobs
+from mdlc_assets.workflows.approvals import reject_job, rollback_job
+from mdlc_assets.workflows.jobs import job_name, lifecycle_jobs
 from mdlc_assets.workflows.schedules import daily_catch_up
 from mdlc_assets.workflows.sensors import lifecycle_sensors
 
@@ -11,8 +12,12 @@ from mdlc_assets.workflows.sensors import lifecycle_sensors
 def workflow_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
     """Jobs, schedule and sensors of one lifecycle; all can be switched in the Dagster UI."""
     jobs = lifecycle_jobs(lifecycle)
+    by_person = [
+        reject_job(lifecycle, job_name(lifecycle, "reject")),
+        rollback_job(lifecycle, job_name(lifecycle, "rollback")),
+    ]
     return dg.Definitions(
-        jobs=list(jobs.values()),
+        jobs=[*jobs.values(), *by_person],
         schedules=[daily_catch_up(lifecycle, jobs["batch_inference"])],
         sensors=lifecycle_sensors(lifecycle, jobs),
     )

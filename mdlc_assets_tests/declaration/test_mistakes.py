@@ -51,6 +51,18 @@ def _customers(column: str, *, entity: str = "customer_id", feed: str = "custome
         ("change: grows_by_day", "change: never_sticks\n        stuck_days: 20", "look_back_days", "7", "at least 19"),
         ("grace: 1d, severity: warn", "grace: 1d, severity: worn", "quality.labels.severity", "'worn'", "'error'"),
         ("usual: {look_back_days: 42", "usual: {look_back: 42", "quality.usual.look_back", "42", "'look_back_days'"),
+        ("auc_roc: 0.75", "brier: 0.75", "model.gate.floors", "'brier'", "ceilings"),
+        ("auc_roc: 0.75", "auc_rok: 0.75", "model.gate.floors", "'auc_rok'", "'auc_roc'"),
+        ("may_lose: 0.02", "slices: {day: {}}", "model.gate.slices", "'day'", "evaluation.slices"),
+        ("may_lose: 0.02", "calibration: [2, 1]", "model.gate.calibration", "[2.0, 1.0]", "lower bound first"),
+        (
+            "    gate:",
+            "    evaluation: {slices: {At Night: is_night = 1}}\n    gate:",
+            "slices",
+            "'At Night'",
+            "lower-case",
+        ),
+        ("    gate:", "    calibrate: {method: platt, days: 21}\n    gate:", "calibrate.days", "21", "at least one"),
         ("name: payments_fraud", "name: Payments-Fraud", "name", "'Payments-Fraud'", "lower-case"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Days, training sets without leaks, metrics, the gate."""
+"""Days, training sets without leaks, metrics."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 
 from mdlc_assets.asset_style import end_of
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.declaration.model import Gate, Windows
-from mdlc_assets.training.gate import judge
+from mdlc_assets.declaration.model import Windows
 from mdlc_assets.training.metrics import Scored, card_precision, interval, measure
 from mdlc_assets.training.sets import LeakError, refuse_leaks, training_rows, usable_test_rows
 from mdlc_assets.training.windows import TooEarlyError, protocol
@@ -125,23 +124,3 @@ def test_the_interval_holds_the_metric_and_excludes_chance() -> None:
     assert 0.5 < low < (measure(found)["auc_roc"] or 0) < high
     difference = interval(found, "auc_roc", against=rng.uniform(size=600)) or (0, 0)
     assert difference[0] > 0
-
-
-@pytest.mark.parametrize(
-    ("mine", "champion", "passed", "said"),
-    [
-        (0.5, None, True, "reaches the floor 0.4"),
-        (0.3, None, False, "is below the floor 0.4"),
-        (None, None, False, "cannot be computed"),
-        (0.5, 0.505, True, "0.005 worse than champion version 3"),
-        (0.5, 0.6, False, "0.100 worse than champion version 3"),
-        (0.6, 0.5, True, "0.100 better than champion version 3"),
-        (0.6, None, True, "no champion"),
-    ],
-)
-def test_the_gate(mine: float | None, champion: float | None, passed: bool, said: str) -> None:
-    gate = Gate(floors={"average_precision": 0.4}, may_lose=0.01)
-    beside = None if champion is None else {"average_precision": champion}
-    verdict = judge(gate, {"average_precision": mine}, beside, 3)
-    assert verdict.passed is passed
-    assert said in "; ".join(verdict.reasons)

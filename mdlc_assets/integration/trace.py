@@ -1,0 +1,78 @@
+"""Which model, trained on what, approved by whom, scored this event? From the lake, the registry and the trail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.resources.lake import Lake
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One place where an event was scored. `said` is what stands there, by name."""
+
+    where: str
+    version: int
+    said: Mapping[str, Any]
+
+
+def sightings(
+    lifecycle: LifecycleDeclaration, lake: Lake, captured: Path, event: str, day: date | None = None
+) -> list[Sighting]:
+    """Where an event was scored: in batches, by its id, and online, by the request id of a captured answer.
+
+    `captured` is the folder of captured traffic, in the form of SageMaker's data capture; without a day all are
+    looked through.
+    """
+    return [*_in_batches(lifecycle, lake, event, day), *_online(captured, event)]
+
+
+def approvals_of(trail: Sequence[Mapping[str, Any]], version: int) -> list[Mapping[str, Any]]:
+    """The entries by which a version came into service or was taken out of it."""
+    return [entry for entry in trail if version in (entry["version"], entry.get("after"))]
+
+
+def _in_batches(lifecycle: LifecycleDeclaration, lake: Lake, event: str, day: date | None) -> Iterator[Sighting]:
+    name, id_column = lifecycle.name, lifecycle.dataset.id
+    predictions, decisions = lake.table(name, "batch_predictions"), lake.table(name, "decisions")
+    for when in [day] if day else predictions.days():
+        if not predictions.has(when):
+            continue
+        chosen = pl.col(id_column).cast(pl.String) == event
+        for row in predictions.read_day(when).filter(chosen).iter_rows(named=True):
+            said = {"event": event, "time": row[lifecycle.dataset.time], "score": row["score"]}
+            if decisions.has(when):
+                decided = decisions.read_day(when).filter(chosen)
+                kept = ("decision", "rule", "reason", "rules_version")
+                said |= {column: decided[column][0] for column in kept if decided.height}
+            yield Sighting(f"batch of {when}", int(row["model_version"]), said)
+
+
+def _online(captured: Path, request: str) -> Iterator[Sighting]:
+    for file in sorted(captured.rglob("*.jsonl")) if captured.is_dir() else []:
+        with file.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                # Most lines are about other requests: read only those that name this one.
+                if request in line:
+                    yield from _captured(line, request)
+
+
+def _captured(line: str, request: str) -> Iterator[Sighting]:
+    try:
+        found = json.loads(line)
+        about = found["eventMetadata"]
+        answer = json.loads(found["captureData"]["endpointOutput"]["data"])
+        version = int(answer["model_version"])
+    except (ValueError, KeyError, TypeError):
+        return
+    if about.get("inferenceId") == request:
+        said = {"request": request, "time": about.get("inferenceTime"), "scores": answer.get("scores")}
+        yield Sighting("endpoint", version, said)

@@ -1,0 +1,98 @@
+"""The jobs by which a person refuses a version or takes the champion back; approving materialises `champion`.
+
+In the UI: Jobs, the job's Launchpad, fill in who and why, Launch. `mdlc reject` and `mdlc rollback` run the same.
+"""
+
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from mdlc_assets.asset_style import asset_key
+from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.resources.registry import Registry, UnknownVersionError
+from mdlc_assets.training.approval import ApprovalError, reject, rollback
+
+
+class RejectConfig(dg.Config):
+    """Which version, who refuses it, and why."""
+
+    version: int = Field(description="The version that shall not serve.")
+    approver: str = Field(description="Who decides: name@company.com")
+    reason: str = Field(description="Why, for whoever reads it in a year.")
+
+
+class RollbackConfig(dg.Config):
+    """Who takes the champion back, and why; the one before it serves again."""
+
+    approver: str = Field(description="Who decides: name@company.com")
+    reason: str = Field(description="Why, for whoever reads it in a year.")
+
+
+def reject_job(lifecycle: LifecycleDeclaration, name: str) -> dg.JobDefinition:
+    """Puts on record that a version shall not serve."""
+
+    @dg.op(name=f"{lifecycle.name}__reject", description="Writes the refusal to the audit trail and to the registry.")
+    def refuse(context: dg.OpExecutionContext, config: RejectConfig, registry: Registry) -> None:
+        try:
+            version = reject(registry, lifecycle, config.version, config.approver, config.reason, context.run_id)
+        except (ApprovalError, UnknownVersionError) as error:
+            raise dg.Failure(description=str(error), allow_retries=False) from None
+        metadata: dict[str, Any] = {"rejected version": version.version, "by": config.approver, "reason": config.reason}
+        context.log_event(
+            dg.AssetObservation(
+                asset_key=asset_key(lifecycle, "candidate_model"), partition=version.as_of, metadata=metadata
+            )
+        )
+
+    @dg.job(
+        name=name,
+        description="Refuses a version, with who and why in the audit trail. The champion cannot be refused, only "
+        "rolled back.",
+        tags=_tags(lifecycle, "reject"),
+    )
+    def job() -> None:
+        refuse()
+
+    return job
+
+
+def rollback_job(lifecycle: LifecycleDeclaration, name: str) -> dg.JobDefinition:
+    """Puts the champion before the present one back."""
+
+    @dg.op(
+        name=f"{lifecycle.name}__rollback",
+        description="Writes the rollback to the audit trail and points `champion` to the one before.",
+    )
+    def take_back(context: dg.OpExecutionContext, config: RollbackConfig, registry: Registry) -> None:
+        try:
+            version = rollback(registry, lifecycle, config.approver, config.reason, context.run_id)
+        except (ApprovalError, UnknownVersionError) as error:
+            raise dg.Failure(description=str(error), allow_retries=False) from None
+        context.log_event(
+            dg.AssetMaterialization(
+                asset_key=asset_key(lifecycle, "champion"),
+                metadata={
+                    "version": version.version,
+                    "as of": version.as_of,
+                    "approved by": config.approver,
+                    "reason": f"rollback: {config.reason}",
+                    "audit head": str(registry.audit_head(lifecycle.name)),
+                },
+            )
+        )
+
+    @dg.job(
+        name=name,
+        description="Takes the champion back: the version approved before it serves again, with who and why in the "
+        "audit trail. The endpoint follows by the sensor deploy_approved.",
+        tags=_tags(lifecycle, "rollback"),
+    )
+    def job() -> None:
+        take_back()
+
+    return job
+
+
+def _tags(lifecycle: LifecycleDeclaration, workflow: str) -> dict[str, str]:
+    return {"mdlc/lifecycle": lifecycle.name, "mdlc/workflow": workflow}
