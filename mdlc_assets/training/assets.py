@@ -21,7 +21,13 @@ from mdlc_assets.resources.lake import DayAbsentError, Lake
 from mdlc_assets.resources.registry import Candidate, Registry, UnknownVersionError, Version
 from mdlc_assets.training.algorithms import FittedModel, TrainingDataError, load_model
 from mdlc_assets.training.approval import GATE_TAG, ApprovalError, approve, approve_by_policy
-from mdlc_assets.training.candidate import candidate_params, candidate_tags, fit_candidate, judge_candidate
+from mdlc_assets.training.candidate import (
+    candidate_params,
+    candidate_tags,
+    fit_candidate,
+    judge_candidate,
+    model_features,
+)
 from mdlc_assets.training.metrics import Scored
 from mdlc_assets.training.sets import training_rows
 from mdlc_assets.training.windows import TooEarlyError, protocol
@@ -93,8 +99,8 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                     day.isoformat(),
                     fitted.digest(),
                     fitted.files(),
-                    lifecycle.features.names(),
-                    candidate_params(lifecycle),
+                    model_features(lifecycle),
+                    candidate_params(lifecycle, fitted.search),
                     {**tags, "mdlc.dagster_run": context.run_id},
                 ),
             )
@@ -103,7 +109,8 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                 registry.point(name, "challenger", version)
             about = {"model": name, "version": version.version, "run_id": version.run_id, "digest": version.digest}
             lake.documents(name, "candidate_model").write_document(day, {**about, **tags})
-            context.add_asset_metadata({**about, **tags}, partition_key=day.isoformat())
+            trials = {"search": dg.MetadataValue.md(fitted.search.table())} if fitted.search else {}
+            context.add_asset_metadata({**about, **tags, **trials}, partition_key=day.isoformat())
 
     @dg.asset(
         **daily_asset(lifecycle, "training", "evaluation", kinds={"json", "mlflow"}),

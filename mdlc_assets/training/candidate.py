@@ -16,36 +16,53 @@ from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.training.algorithms import FittedModel, fit
 from mdlc_assets.training.gate import judge
 from mdlc_assets.training.metrics import Scored, interval, measure, scored
+from mdlc_assets.training.search import Found, search, with_hyperparameters
 from mdlc_assets.training.sets import usable_test_rows
 from mdlc_assets.training.windows import Protocol
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """`judged` learnt from the training days and is judged on the test days; `served` is registered."""
+    """`judged` learnt from the training days and is judged on the test days; `served` is registered.
+
+    `search` is how their hyperparameters were found, where they were not declared.
+    """
 
     judged: FittedModel
     served: FittedModel
+    search: Found | None = None
 
     def digest(self) -> str:
         """SHA-256 over both, in hex."""
         return hashlib.sha256((self.judged.digest() + self.served.digest()).encode()).hexdigest()
 
     def files(self) -> dict[str, bytes]:
-        """Files of both: folders `model` and `judged`."""
+        """Files of both: folders `model` and `judged`; and the trials of a search."""
         found = {f"model/{name}": content for name, content in self.served.files().items()}
-        return found | {f"judged/{name}": content for name, content in self.judged.files().items()}
+        found |= {f"judged/{name}": content for name, content in self.judged.files().items()}
+        return found | ({"search/trials.json": self.search.document()} if self.search else {})
 
 
 def fit_candidate(lifecycle: LifecycleDeclaration, rows: pl.DataFrame, plan: Protocol) -> Fitted:
-    """Fit on the training days; with `refit`, once more on the newest labelled days."""
-    features, label = lifecycle.features.names(), lifecycle.labels.column
-    judged = fit(lifecycle.model, rows.filter(pl.col("part") == "train"), features, label)
+    """Fit on the training days; with `refit`, once more on the newest labelled days.
+
+    A declared search chooses among the training days, once; the refit takes what it chose.
+    """
+    features, label = model_features(lifecycle), lifecycle.labels.column
+    train = rows.filter(pl.col("part") == "train")
+    found = search(lifecycle, train, features)
+    model = with_hyperparameters(lifecycle.model, found.best) if found else lifecycle.model
+    judged = fit(model, train, features, label)
     if plan.refit == plan.train:
-        return Fitted(judged, judged)
+        return Fitted(judged, judged, found)
     day = pl.col(lifecycle.dataset.time).dt.date()
     newest = rows.filter(day.is_between(plan.refit.first, plan.refit.last))
-    return Fitted(judged, fit(lifecycle.model, newest, features, label))
+    return Fitted(judged, fit(model, newest, features, label), found)
+
+
+def model_features(lifecycle: LifecycleDeclaration) -> list[str]:
+    """The features that the model learns from, in order: those it names, or all."""
+    return lifecycle.model.features or lifecycle.features.names()
 
 
 def candidate_tags(lifecycle: LifecycleDeclaration, plan: Protocol, digests: Mapping[str, str]) -> dict[str, str]:
@@ -61,10 +78,14 @@ def candidate_tags(lifecycle: LifecycleDeclaration, plan: Protocol, digests: Map
     }
 
 
-def candidate_params(lifecycle: LifecycleDeclaration) -> dict[str, str]:
-    """Hyperparameters and the protocol, for the run."""
-    model = lifecycle.model
-    given = {"algorithm": model.algorithm, "seed": model.seed, "standardise": model.standardise}
+def candidate_params(lifecycle: LifecycleDeclaration, found: Found | None = None) -> dict[str, str]:
+    """Hyperparameters, declared or found, and the protocol, for the run."""
+    model = with_hyperparameters(lifecycle.model, found.best) if found else lifecycle.model
+    given: dict[str, Any] = {"algorithm": model.algorithm, "seed": model.seed, "standardise": model.standardise}
+    if model.monotone:
+        given["monotone"] = model.monotone
+    if found:
+        given["search"] = {"trials": len(found.trials), "maximise": found.metric, "judged": found.judged}
     return {name: json.dumps(value) for name, value in {**given, **model.hyperparameters}.items()}
 
 
