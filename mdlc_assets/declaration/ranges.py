@@ -31,7 +31,9 @@ class Range(Declared):
                 raise refuse("a choice has no scale", "leave `log` out")
             return self
         if ends[0] > ends[1]:
-            raise refuse(f"{ends[0]} is greater than {ends[1]}", "write the least value first", field=kinds[0], value=ends)
+            raise refuse(
+                f"{ends[0]} is greater than {ends[1]}", "write the least value first", field=kinds[0], value=ends
+            )
         if self.log and ends[0] <= 0:
             raise refuse(
                 f"a logarithmic range cannot begin at {ends[0]}",
