@@ -12,6 +12,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
+from mdlc_assets.asset_style import end_of
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.demo.table import AS_OF, METRICS, bring_in, loop_on, run_well
 from mdlc_assets.home import Home
@@ -21,7 +22,7 @@ from mdlc_assets.resources.registry import Registry
 from mdlc_assets.training.algorithms import load_model
 from mdlc_assets.training.candidate import fit_candidate, judge_candidate
 from mdlc_assets.training.metrics import Scored, card_precision, interval, scored
-from mdlc_assets.training.sets import usable_test_rows
+from mdlc_assets.training.sets import training_rows, usable_test_rows
 from mdlc_assets.training.windows import protocol
 
 FILE = Path(__file__).parents[1] / "lifecycles" / "payments_fraud" / "handbook.yaml"
@@ -84,41 +85,38 @@ def with_model(lifecycle: LifecycleDeclaration, **update: object) -> LifecycleDe
 
 
 def ablations(lifecycle: LifecycleDeclaration) -> dict[str, LifecycleDeclaration]:
-    """The declaration, and what it is without each of the things that make it up."""
-    model = lifecycle.model
+    """The declaration, and what it is without each of the things that make it up, by what is said of it."""
+    declared = lifecycle.model
     fixed = {"n_estimators": 150, "learning_rate": 0.05, "max_depth": 3, "min_child_weight": 5}
     fixed |= {"subsample": 0.8, "colsample_bytree": 0.5}
+    plain = with_model(lifecycle, search=None, hyperparameters={**declared.hyperparameters, **fixed})
 
-    def without(names: Sequence[str]) -> LifecycleDeclaration:
-        kept = [name for name in model.features if name not in names]
-        directions = {name: direction for name, direction in model.monotone.items() if name in kept}
-        return with_model(lifecycle, features=kept, monotone=directions)
+    def without(*names: str) -> LifecycleDeclaration:
+        kept = [name for name in declared.features if name not in names]
+        directions = {name: direction for name, direction in declared.monotone.items() if name in kept}
+        return with_model(plain, features=kept, monotone=directions)
 
     return {
-        "as declared": lifecycle,
-        "fixed hyperparameters, no search": with_model(
-            lifecycle, search=None, hyperparameters={**model.hyperparameters, **fixed}
-        ),
-        "no directions": with_model(lifecycle, monotone={}),
-        "no amounts against the customer's usual": without(_AMOUNTS),
-        "no times since the terminal's last labels": without(_TIMES),
-        "neither": without((*_AMOUNTS, *_TIMES)),
-        "no known frauds of the card": without(("customer_fraud_share_7d",)),
-        **{f"no {name}": without((name,)) for name in model.features if name in (*_AMOUNTS, *_TIMES, "amount")},
+        "as declared, searched each time": lifecycle,
+        "fixed hyperparameters instead of a search; so all below": plain,
+        "no directions": with_model(plain, monotone={}),
+        "no amounts against the customer's usual": without(*_AMOUNTS),
+        "no times of the terminal's labels": without(*_TIMES),
+        "neither": without(*_AMOUNTS, *_TIMES),
+        **{f"without {name}": without(name) for name in declared.features},
     }
 
 
 def judge_variant(lifecycle: LifecycleDeclaration, lake: Lake, as_of: date) -> dict[str, float]:
-    """The metrics of a variant on the training set that lies in the lake already."""
-    rows = lake.table(lifecycle.name, "training_set").read_day(as_of)
+    """The metrics of a variant as of a day, from features and labels that lie in the lake."""
     plan = protocol(lifecycle, as_of)
+    features, labels = (lake.table(lifecycle.name, table).read(plan.whole.days()) for table in ("features", "labels"))
+    rows = training_rows(lifecycle, features, labels, plan, end_of(as_of))
     fitted = fit_candidate(lifecycle, rows, plan)
     return judge_candidate(lifecycle, rows, plan, 0, fitted.judged, None).document["metrics"]
 
 
-def capacity_interval(
-    found: Scored, capacity: int = 100, resamples: int = 200, seed: int = 0
-) -> tuple[float, float]:
+def capacity_interval(found: Scored, capacity: int = 100, resamples: int = 200, seed: int = 0) -> tuple[float, float]:
     """A 95 % bootstrap interval of card precision. Entities are drawn with replacement; one drawn twice is two."""
     rng = np.random.default_rng(seed)
     order = np.argsort(found.entity, kind="stable")

@@ -96,9 +96,7 @@ def _model(row: Row) -> Model:
     )
 
 
-def bring_in(
-    lifecycle: ModelLifecycle, source: Path, home: Home, instance: dg.DagsterInstance, through: date
-) -> None:
+def bring_in(lifecycle: ModelLifecycle, source: Path, home: Home, instance: dg.DagsterInstance, through: date) -> None:
     """Raw files to labels, validated rows and features, for all days of the folder `source` up to `through`."""
     feed = FolderFeed(home.landing, lifecycle.declaration, source)
     days = [day for day in feed.days if day <= through]
