@@ -80,9 +80,14 @@ def test_the_registry_keeps_the_study(home: Home, lifecycle: LifecycleDeclaratio
         assert json.loads(params[name]) == value
 
 
-def test_the_same_day_gives_the_same_model(home: Home, proof: Proof) -> None:
+def test_the_same_day_gives_the_same_model(home: Home, lifecycle: LifecycleDeclaration, proof: Proof) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         (again,) = prove(load_lifecycle(FILE), home, instance, [AS_OF])
+        made = instance.get_latest_materialization_event(dg.AssetKey([lifecycle.name, "candidate_model"]))
+    assert made is not None
+    assert made.asset_materialization is not None
+    shown = made.asset_materialization.metadata["search"].value
+    assert str(shown).count("\n| ") == 21
     assert again.digest == proof.digest
     assert again.document["version"] == proof.document["version"]
     assert again.metrics == proof.metrics
