@@ -14,14 +14,15 @@ import polars as pl
 
 from mdlc_assets.asset_style import end_of
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.declaration.model import Windows
 from mdlc_assets.demo.table import AS_OF, METRICS, bring_in, loop_on, run_well
 from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import ModelLifecycle, load_lifecycle
 from mdlc_assets.resources.lake import Lake
 from mdlc_assets.resources.registry import Registry
-from mdlc_assets.training.algorithms import load_model
-from mdlc_assets.training.candidate import fit_candidate, judge_candidate
-from mdlc_assets.training.metrics import Scored, card_precision, interval, scored
+from mdlc_assets.training.algorithms import FittedModel, load_model
+from mdlc_assets.training.candidate import fit_candidate
+from mdlc_assets.training.metrics import Scored, card_precision, interval, measure, scored
 from mdlc_assets.training.sets import training_rows, usable_test_rows
 from mdlc_assets.training.windows import protocol
 
@@ -52,7 +53,7 @@ class Proof:
     """What an as-of day gave: the evaluation document, 95 % intervals by metric, and the model's digest."""
 
     document: dict[str, Any]
-    intervals: dict[str, tuple[float, float] | None]
+    intervals: dict[str, tuple[float, float]]
     digest: str
 
     @property
@@ -103,17 +104,18 @@ def ablations(lifecycle: LifecycleDeclaration) -> dict[str, LifecycleDeclaration
         "no amounts against the customer's usual": without(*_AMOUNTS),
         "no times of the terminal's labels": without(*_TIMES),
         "neither": without(*_AMOUNTS, *_TIMES),
+        "four weeks of training": with_model(plain, windows=Windows(train_days=28, gap_days=7, test_days=7)),
         **{f"without {name}": without(name) for name in declared.features},
     }
 
 
-def judge_variant(lifecycle: LifecycleDeclaration, lake: Lake, as_of: date) -> dict[str, float]:
+def judge_variant(lifecycle: LifecycleDeclaration, lake: Lake, as_of: date) -> dict[str, float | None]:
     """The metrics of a variant as of a day, from features and labels that lie in the lake."""
     plan = protocol(lifecycle, as_of)
     features, labels = (lake.table(lifecycle.name, table).read(plan.whole.days()) for table in ("features", "labels"))
     rows = training_rows(lifecycle, features, labels, plan, end_of(as_of))
-    fitted = fit_candidate(lifecycle, rows, plan)
-    return judge_candidate(lifecycle, rows, plan, 0, fitted.judged, None).document["metrics"]
+    test = usable_test_rows(lifecycle, rows, plan)
+    return measure(_scored(lifecycle, test, fit_candidate(lifecycle, rows, plan).judged))
 
 
 def capacity_interval(found: Scored, capacity: int = 100, resamples: int = 200, seed: int = 0) -> tuple[float, float]:
@@ -139,7 +141,11 @@ def _proof(lifecycle: LifecycleDeclaration, lake: Lake, registry: Registry, day:
     model = load_model(registry.files(version, "judged"))
     rows: pl.DataFrame = lake.table(lifecycle.name, "training_set").read_day(day)
     test = usable_test_rows(lifecycle, rows, protocol(lifecycle, day))
-    columns = {"label": lifecycle.labels.column, "entity": lifecycle.model.entity, "time": lifecycle.dataset.time}
-    result = scored(test, model.score(test), **columns)
+    result = _scored(lifecycle, test, model)
     found = {name: interval(result, name) or capacity_interval(result) for name in METRICS}
     return Proof(document, found, version.digest)
+
+
+def _scored(lifecycle: LifecycleDeclaration, test: pl.DataFrame, model: FittedModel) -> Scored:
+    columns = {"label": lifecycle.labels.column, "entity": lifecycle.model.entity, "time": lifecycle.dataset.time}
+    return scored(test, model.score(test), **columns)
