@@ -114,8 +114,16 @@ def judge_variant(lifecycle: LifecycleDeclaration, lake: Lake, as_of: date) -> d
     plan = protocol(lifecycle, as_of)
     features, labels = (lake.table(lifecycle.name, table).read(plan.whole.days()) for table in ("features", "labels"))
     rows = training_rows(lifecycle, features, labels, plan, end_of(as_of))
-    test = usable_test_rows(lifecycle, rows, plan)
-    return measure(_scored(lifecycle, test, fit_candidate(lifecycle, rows, plan).judged))
+    return measure_variant(lifecycle, rows, rows, as_of)
+
+
+def measure_variant(
+    lifecycle: LifecycleDeclaration, learns: pl.DataFrame, judges: pl.DataFrame, as_of: date
+) -> dict[str, float | None]:
+    """The metrics of a model that learns from some training set's training days, on the test days of another."""
+    plan = protocol(lifecycle, as_of)
+    test = usable_test_rows(lifecycle, judges, plan)
+    return measure(_scored(lifecycle, test, fit_candidate(lifecycle, learns, plan).judged))
 
 
 def capacity_interval(found: Scored, capacity: int = 100, resamples: int = 200, seed: int = 0) -> tuple[float, float]:
