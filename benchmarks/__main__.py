@@ -5,7 +5,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from benchmarks import batch_scoring, features, features_tenfold, history, incidents, monitoring, quality, serving, spark
+from benchmarks import (
+    batch_scoring,
+    features,
+    features_tenfold,
+    history,
+    incidents,
+    monitoring,
+    quality,
+    serving,
+    spark,
+)
 
 if __name__ == "__main__":
     source = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/payments")

@@ -7,9 +7,11 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from mdlc_assets.declaration.base import Declared, refuse
-from mdlc_assets.declaration.evaluation import Calibrate, Evaluation, Gate
+from mdlc_assets.declaration.evaluation import Calibrate, Evaluation, Gate, Metric
+from mdlc_assets.declaration.ranges import Range
 
 Algorithm = Literal["logistic_regression", "decision_tree", "random_forest", "gradient_boosting", "xgboost"]
+Direction = Literal["increasing", "decreasing"]
 
 
 class Windows(Declared):
@@ -29,11 +31,33 @@ class Windows(Declared):
         return self.train_days + self.gap_days + self.test_days
 
 
+class Search(Declared):
+    """A search over hyperparameters, made again for each as-of day and on its training days alone.
+
+    Each trial learns from the training days but the last `judge_days` and is judged on those. What did best is
+    then fitted on all training days; the test days play no part in the choice.
+    """
+
+    trials: int = Field(ge=1, le=1000)
+    judge_days: int = Field(ge=1, description="So many of the last training days judge the trials.")
+    maximise: Metric = "average_precision"
+    space: dict[str, Range] = Field(min_length=1, description="Hyperparameter: what it may be.")
+
+
 class Model(Declared):
     """The algorithm by name, with its hyperparameters, and the protocol around it."""
 
     algorithm: Algorithm
     hyperparameters: dict[str, Any] = {}
+    search: Search | None = Field(
+        default=None, description="Hyperparameters to be found, on the training days alone, each time a model is made."
+    )
+    features: list[str] = Field(
+        default=[], description="The features it learns from; all that are declared, when empty."
+    )
+    monotone: dict[str, Direction] = Field(
+        default={}, description="Feature: the score may only rise (`increasing`) or only fall with it (`decreasing`)."
+    )
     standardise: bool = Field(default=False, description="Scale each feature to mean 0 and deviation 1.")
     seed: int = 0
     windows: Windows
@@ -48,6 +72,9 @@ class Model(Declared):
     least_positives: int = Field(default=10, ge=1, description="With fewer positives to learn from nothing is trained.")
     calibrate: Calibrate | None = None
     evaluation: Evaluation = Evaluation()
+    known_days: int | None = Field(
+        default=None, ge=1, description="With `leave_out_known`: of the training days only so many, the last, count."
+    )
     gate: Gate
 
     @model_validator(mode="after")
@@ -78,4 +105,20 @@ class Model(Declared):
         for name in ("random_state", "seed"):
             if name in self.hyperparameters:
                 raise refuse(f"`{name}` stands among the hyperparameters", "write it as `seed:` of the model")
+        if self.search:
+            for name in self.search.space:
+                if name in self.hyperparameters:
+                    raise refuse(
+                        f"`{name}` is both given and searched for",
+                        "name it under hyperparameters or under search.space, not both",
+                        field=f"search.space.{name}",
+                        value=self.search.space[name].spelled(),
+                    )
+            if self.search.judge_days >= self.windows.train_days:
+                raise refuse(
+                    f"the search would judge on all {self.windows.train_days} training days and learn from none",
+                    "give it fewer judge_days than the windows have train_days",
+                    field="search.judge_days",
+                    value=self.search.judge_days,
+                )
         return self

@@ -58,17 +58,12 @@ def handbook_table(lifecycle: ModelLifecycle, source: Path, home: Home) -> dict[
     and `training_set`, `candidate_model` and `evaluation` are materialised as of `AS_OF`.
     """
     declaration = lifecycle.declaration
-    feed = FolderFeed(home.landing, declaration, source)
-    days = [day for day in feed.days if day <= AS_OF]
-    for day in days:
-        feed.deliver(day)
     found: dict[str, dict[str, float]] = {}
     with dg.DagsterInstance.ephemeral() as instance:
-        _run(_loop(lifecycle, home, instance), "labels", days[0], days[-1])
-        _run(_loop(lifecycle, home, instance), "history", days[0], days[-1])
+        bring_in(lifecycle, source, home, instance, AS_OF)
         for row in ROWS:
-            loop = _loop(ModelLifecycle(declaration.model_copy(update={"model": _model(row)})), home, instance)
-            _run(loop, "train", AS_OF)
+            loop = loop_on(ModelLifecycle(declaration.model_copy(update={"model": _model(row)})), home, instance)
+            run_well(loop, "train", AS_OF)
             document = loop.resources["lake"].documents(declaration.name, "evaluation").read_document(AS_OF)
             found[row.name] = document["metrics"]
     return found
@@ -101,11 +96,23 @@ def _model(row: Row) -> Model:
     )
 
 
-def _loop(lifecycle: ModelLifecycle, home: Home, instance: dg.DagsterInstance) -> Loop:
+def bring_in(lifecycle: ModelLifecycle, source: Path, home: Home, instance: dg.DagsterInstance, through: date) -> None:
+    """Raw files to labels, validated rows and features, for all days of the folder `source` up to `through`."""
+    feed = FolderFeed(home.landing, lifecycle.declaration, source)
+    days = [day for day in feed.days if day <= through]
+    for day in days:
+        feed.deliver(day)
+    for workflow in ("labels", "history"):
+        run_well(loop_on(lifecycle, home, instance), workflow, days[0], days[-1])
+
+
+def loop_on(lifecycle: ModelLifecycle, home: Home, instance: dg.DagsterInstance) -> Loop:
+    """The jobs of a lifecycle on state below `home`."""
     return Loop(lifecycle.declaration, build_definitions([lifecycle], home=home), embedded_resources(home), instance)
 
 
-def _run(loop: Loop, workflow: str, first: date, last: date | None = None) -> None:
+def run_well(loop: Loop, workflow: str, first: date, last: date | None = None) -> None:
+    """Run a workflow. Raises `RuntimeError` when it fails."""
     ran = loop.run(workflow, first, last)
     if not ran.success:
         raise RuntimeError(ran.error)

@@ -17,6 +17,12 @@ from mdlc_assets.declaration.model import Model
 from mdlc_assets.training.calibration import Calibration, from_dict
 
 _BOOSTER, _SKOPS, _ABOUT = "model.ubj", "model.skops", "model.json"
+_MONOTONE = {
+    "xgboost": "monotone_constraints",
+    "gradient_boosting": "monotonic_cst",
+    "random_forest": "monotonic_cst",
+    "decision_tree": "monotonic_cst",
+}
 
 
 class TrainingDataError(ValueError):
@@ -123,16 +129,19 @@ def fit(model: Model, rows: pl.DataFrame, features: list[str], label: str) -> Fi
         scaler = StandardScaler().fit(values)
         mean, scale = scaler.mean_, scaler.scale_
         values = (values - mean) / scale
-    estimator = make_estimator(model)
+    estimator = make_estimator(model, features)
     estimator.fit(values, target)
     if model.algorithm == "xgboost":
         estimator = estimator.get_booster()
     return FittedModel(model.algorithm, features, estimator, mean, scale)
 
 
-def make_estimator(model: Model) -> Any:
-    """The unfitted estimator with the declared hyperparameters and seed."""
+def make_estimator(model: Model, features: list[str]) -> Any:
+    """The unfitted estimator with the declared hyperparameters, seed and directions, for features in this order."""
     given = dict(model.hyperparameters)
+    if model.monotone:
+        signs = {"increasing": 1, "decreasing": -1}
+        given[_MONOTONE[model.algorithm]] = tuple(signs.get(model.monotone.get(name, ""), 0) for name in features)
     if "random_state" in inspect.signature(_class_of(model.algorithm).__init__).parameters or (
         model.algorithm == "xgboost"
     ):
@@ -143,6 +152,11 @@ def make_estimator(model: Model) -> Any:
 def known_hyperparameters(algorithm: str) -> list[str]:
     """What the algorithm's estimator takes."""
     return sorted(_class_of(algorithm)().get_params())
+
+
+def takes_directions(algorithm: str) -> bool:
+    """Whether a score of the algorithm can be made to only rise, or only fall, with a feature."""
+    return algorithm in _MONOTONE
 
 
 def load_model(files: Mapping[str, bytes]) -> FittedModel:

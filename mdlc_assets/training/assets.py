@@ -30,6 +30,7 @@ from mdlc_assets.training.candidate import (
     fair_folder,
     fit_candidate,
     judge_candidate,
+    model_features,
 )
 from mdlc_assets.training.checks import gate_check
 from mdlc_assets.training.model_card import card_files, model_card
@@ -113,8 +114,8 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                     day.isoformat(),
                     fitted.digest(),
                     {**fitted.files(), **candidate_papers(lifecycle)},
-                    lifecycle.features.names(),
-                    candidate_params(lifecycle),
+                    model_features(lifecycle),
+                    candidate_params(lifecycle, fitted.search),
                     {**tags, "mdlc.dagster_run": context.run_id},
                     {table: (str(plan.whole), digest) for table, digest in digests.items()},
                 ),
@@ -124,7 +125,8 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                 registry.point(name, "challenger", version)
             about = {"model": name, "version": version.version, "run_id": version.run_id, "digest": version.digest}
             lake.documents(name, "candidate_model").write_document(day, {**about, **tags})
-            context.add_asset_metadata({**about, **tags}, partition_key=day.isoformat())
+            trials = {"search": dg.MetadataValue.md(fitted.search.table())} if fitted.search else {}
+            context.add_asset_metadata({**about, **tags, **trials}, partition_key=day.isoformat())
         owners = {"mdlc.owner": lifecycle.owners.model, "mdlc.approval": lifecycle.model.gate.approval}
         registry.describe(name, lifecycle.description, owners)
 

@@ -15,12 +15,14 @@ import yaml
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.evaluation import Evaluation
+from mdlc_assets.declaration.model import Model
 from mdlc_assets.training.algorithms import FittedModel, TrainingDataError, fit
 from mdlc_assets.training.calibration import fit_calibration
 from mdlc_assets.training.gate import judge
 from mdlc_assets.training.metrics import METRICS, Scored, interval, intervals, measure, scored
 from mdlc_assets.training.provenance import code_tags, environment_digest, environment_lock
 from mdlc_assets.training.reliability import reliability
+from mdlc_assets.training.search import Found, search, with_hyperparameters
 from mdlc_assets.training.sets import refuse_untrainable, usable_test_rows
 from mdlc_assets.training.thresholds import by_capacity, by_cost, row_costs
 from mdlc_assets.training.windows import Protocol, Span
@@ -28,45 +30,61 @@ from mdlc_assets.training.windows import Protocol, Span
 
 @dataclass(frozen=True)
 class Fitted:
-    """`judged` learnt from the training days and is judged on the test days; `served` is registered."""
+    """`judged` learnt from the training days and is judged on the test days; `served` is registered.
+
+    `search` is how their hyperparameters were found, where they were not declared.
+    """
 
     judged: FittedModel
     served: FittedModel
+    search: Found | None = None
 
     def digest(self) -> str:
         """SHA-256 over both, in hex."""
         return hashlib.sha256((self.judged.digest() + self.served.digest()).encode()).hexdigest()
 
     def files(self) -> dict[str, bytes]:
-        """Files of both: folders `model` and `judged`."""
+        """Files of both: folders `model` and `judged`; and the trials of a search."""
         found = {f"model/{name}": content for name, content in self.served.files().items()}
-        return found | {f"judged/{name}": content for name, content in self.judged.files().items()}
+        found |= {f"judged/{name}": content for name, content in self.judged.files().items()}
+        return found | ({"search/trials.json": self.search.document()} if self.search else {})
 
 
 def fit_candidate(lifecycle: LifecycleDeclaration, rows: pl.DataFrame, plan: Protocol) -> Fitted:
-    """Fit on the training days; with `refit`, once more on the newest labelled days. Raises `TrainingDataError`."""
+    """Fit on the training days; with `refit`, once more on the newest labelled days. Raises `TrainingDataError`.
+
+    A declared search chooses among the training days, once; the refit takes what it chose.
+    """
     learnt = rows.filter(pl.col("part") == "train")
     refuse_untrainable(lifecycle, learnt, plan.train)
     day = pl.col(lifecycle.dataset.time).dt.date()
     newest = rows.filter(day.is_between(plan.refit.first, plan.refit.last))
     # Before the first fit: what cannot be served is not worth being judged.
     refuse_untrainable(lifecycle, newest, plan.refit)
-    judged = _fit(lifecycle, learnt, plan.train)
-    return Fitted(judged, judged if plan.refit == plan.train else _fit(lifecycle, newest, plan.refit))
+    found = search(lifecycle, learnt, model_features(lifecycle))
+    model = with_hyperparameters(lifecycle.model, found.best) if found else lifecycle.model
+    judged = _fit(lifecycle, model, learnt, plan.train)
+    served = judged if plan.refit == plan.train else _fit(lifecycle, model, newest, plan.refit)
+    return Fitted(judged, served, found)
 
 
-def _fit(lifecycle: LifecycleDeclaration, rows: pl.DataFrame, span: Span) -> FittedModel:
+def _fit(lifecycle: LifecycleDeclaration, model: Model, rows: pl.DataFrame, span: Span) -> FittedModel:
     """Fit on a span; with `calibrate`, on all but its last days, which then say what the scores mean."""
-    features, label, declared = lifecycle.features.names(), lifecycle.labels.column, lifecycle.model.calibrate
+    features, label, declared = model_features(lifecycle), lifecycle.labels.column, model.calibrate
     if declared is None:
-        return fit(lifecycle.model, rows, features, label)
+        return fit(model, rows, features, label)
     cut = span.last - timedelta(days=declared.days)
     held_out = pl.col(lifecycle.dataset.time).dt.date() > cut
     learnt, held = rows.filter(~held_out), rows.filter(held_out)
     refuse_untrainable(lifecycle, learnt, Span(span.first, cut))
     refuse_untrainable(lifecycle, held, Span(cut + timedelta(days=1), span.last))
-    model = fit(lifecycle.model, learnt, features, label)
-    return replace(model, calibration=fit_calibration(declared.method, model.score(held), held[label].to_numpy()))
+    fitted = fit(model, learnt, features, label)
+    return replace(fitted, calibration=fit_calibration(declared.method, fitted.score(held), held[label].to_numpy()))
+
+
+def model_features(lifecycle: LifecycleDeclaration) -> list[str]:
+    """The features that the model learns from, in order: those it names, or all."""
+    return lifecycle.model.features or lifecycle.features.names()
 
 
 def candidate_tags(lifecycle: LifecycleDeclaration, plan: Protocol, digests: Mapping[str, str]) -> dict[str, str]:
@@ -89,12 +107,15 @@ def candidate_papers(lifecycle: LifecycleDeclaration) -> dict[str, bytes]:
     return {"declaration/defs.yaml": declaration.encode(), "environment/requirements.txt": environment_lock().encode()}
 
 
-def candidate_params(lifecycle: LifecycleDeclaration) -> dict[str, str]:
-    """Hyperparameters and the protocol, for the run."""
-    model = lifecycle.model
-    given = {"algorithm": model.algorithm, "seed": model.seed, "standardise": model.standardise}
-    windows = model.windows.model_dump()
-    named = {**given, **windows, **model.hyperparameters}
+def candidate_params(lifecycle: LifecycleDeclaration, found: Found | None = None) -> dict[str, str]:
+    """Hyperparameters, declared or found, and the protocol, for the run."""
+    model = with_hyperparameters(lifecycle.model, found.best) if found else lifecycle.model
+    given: dict[str, Any] = {"algorithm": model.algorithm, "seed": model.seed, "standardise": model.standardise}
+    if model.monotone:
+        given["monotone"] = model.monotone
+    if found:
+        given["search"] = {"trials": len(found.trials), "maximise": found.metric, "judged": found.judged}
+    named = {**given, **model.windows.model_dump(), **model.hyperparameters}
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in named.items()}
 
 

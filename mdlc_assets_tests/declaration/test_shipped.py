@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.lifecycle import load_lifecycle
+from mdlc_assets_tests.conftest import SHIPPED
 
 
 def test_the_fifteen_features_of_the_handbook(payments_fraud: LifecycleDeclaration) -> None:
@@ -13,6 +15,14 @@ def test_the_fifteen_features_of_the_handbook(payments_fraud: LifecycleDeclarati
     assert names[:3] == ["amount", "is_weekend", "is_night"]
     assert names[-4:] == [f"terminal_{what}_{w}" for w in ("7d", "30d") for what in ("payments", "fraud_share")]
     assert payments_fraud.features.look_back() == timedelta(days=37)
+
+
+def test_the_variant_for_the_handbook_is_good() -> None:
+    found = load_lifecycle(SHIPPED / "payments_fraud" / "handbook.yaml").declaration
+    assert len(found.model.features) == 16
+    assert set(found.model.features) < set(found.features.names())
+    # An instant in days since 1970 only ever grows: it serves expressions, and is nothing to learn from.
+    assert not [name for name in found.model.features if name.startswith(("terminal_last_", "terminal_first_"))]
 
 
 def test_a_fingerprint_follows_its_own_parts_only(payments_fraud: LifecycleDeclaration) -> None:
