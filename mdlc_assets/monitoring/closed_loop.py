@@ -9,12 +9,14 @@ import numpy as np
 import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.monitoring.intervals import Resampled
-from mdlc_assets.training.metrics import measure, scored
+from mdlc_assets.declaration.evaluation import Intervals
+from mdlc_assets.training.metrics import Scored, calibration_interval, interval, measure, scored
 
 _FEWEST_POSITIVES = 5
 _FEWEST_EXPECTED = 20
 _BINS = 10
+# Each day has several, over a week or four of events.
+_INTERVALS = Intervals(resamples=200)
 
 
 def realised(
@@ -42,7 +44,7 @@ def realised(
         "learnt": learnt,
         "model_version": int(today["model_version"].max() or 0),  # type: ignore[arg-type]
         "metrics": _metrics(lifecycle, today),
-        "interval": _resampled(lifecycle, today).interval(metric),
+        "interval": interval(_scored(lifecycle, today), metric, declared=_INTERVALS),
         "promised": dict(promised["metrics"]) if promised else None,
         "promised_interval": (promised["intervals"].get(metric) if promised else None) or None,
         "calibration": positives / expected if expected else None,
@@ -51,7 +53,7 @@ def realised(
             "rows": recent.height,
             "positives": int(recent[label].sum()),
             "metrics": _metrics(lifecycle, recent),
-            "interval": _resampled(lifecycle, recent).interval(metric),
+            "interval": interval(_scored(lifecycle, recent), metric, declared=_INTERVALS),
         },
         "slices": {name: _slice(lifecycle, recent, name) for name in lifecycle.monitoring.closed_loop.slices},
         "calibration_window": _calibration(lifecycle, longer),
@@ -87,7 +89,7 @@ def _calibration(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> dict[st
     bins = ordered.with_columns(pl.Series("bin", level)).group_by("bin", maintain_order=True)
     return found | {
         "ratio": float(ordered["label"].sum()) / expected,
-        "interval": _resampled(lifecycle, rows).ratio(),
+        "interval": calibration_interval(_scored(lifecycle, rows), declared=_INTERVALS),
         "bins": [
             {"score": score, "share": share, "rows": count}
             for score, share, count in bins.agg(pl.col("score").mean(), pl.col("label").mean(), pl.len())
@@ -105,7 +107,7 @@ def _slice(lifecycle: LifecycleDeclaration, recent: pl.DataFrame, name: str) -> 
         "rows": rows.height,
         "positives": positives,
         "metrics": _metrics(lifecycle, rows),
-        "interval": _resampled(lifecycle, rows).interval(lifecycle.monitoring.retrain.metric),
+        "interval": interval(_scored(lifecycle, rows), lifecycle.monitoring.retrain.metric, declared=_INTERVALS),
         "calibration": positives / expected if expected else None,
     }
 
@@ -114,15 +116,12 @@ def _metrics(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> dict[str, f
     wanted = lifecycle.monitoring.closed_loop.metrics
     if rows[lifecycle.labels.column].sum() < _FEWEST_POSITIVES:
         return dict.fromkeys(wanted)
+    return measure(_scored(lifecycle, rows), wanted)
+
+
+def _scored(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> Scored:
     columns = {"label": lifecycle.labels.column, "entity": lifecycle.model.entity, "time": lifecycle.dataset.time}
-    return measure(scored(rows, rows["score"].to_numpy(), **columns), wanted)
-
-
-def _resampled(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> Resampled:
-    score, label, entity = (
-        rows[name].to_numpy() for name in ("score", lifecycle.labels.column, lifecycle.model.entity)
-    )
-    return Resampled(score, label, entity)
+    return scored(rows, rows["score"].to_numpy(), **columns)
 
 
 def _days(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> int:

@@ -139,3 +139,9 @@ def intervals(
         theirs = draws.values(found.said_by(against), names)
         values = {name: values[name] - theirs[name] for name in names}
     return {name: draws.interval(values[name]) for name in names}
+
+
+def calibration_interval(found: Scored, seed: int = 0, declared: Intervals | None = None) -> tuple[float, float] | None:
+    """A bootstrap interval of realised over expected positives; None where nothing is expected."""
+    draws = Draws(found, declared or Intervals(), seed)
+    return draws.interval(draws.ratio(found.label, found.score)) if len(found.label) else None

@@ -46,6 +46,11 @@ class Draws:
                 parts[metric].append(evaluate(counts))
         return {metric: np.concatenate(values) for metric, values in parts.items()}
 
+    def ratio(self, above: np.ndarray, below: np.ndarray) -> np.ndarray:
+        """The sum of what stands above over the sum of what stands below, in each draw."""
+        total, of = (np.bincount(self.unit, values, self.units) for values in (above, below))
+        return np.concatenate([_ratio(total @ counts, of @ counts) for counts in self._counts(self.units)])
+
     def interval(self, values: np.ndarray) -> tuple[float, float] | None:
         """The middle part of the values that the level asks for; None when too many are missing."""
         kept = values[np.isfinite(values)]

@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.monitoring.closed_loop import realised, with_slices
 from mdlc_assets.monitoring.estimate import Calibration, estimate, expected
-from mdlc_assets.monitoring.intervals import Resampled
+from mdlc_assets.training.metrics import Scored, calibration_interval
 
 _MEASURES = {"auc_roc": roc_auc_score, "average_precision": average_precision_score}
 
@@ -24,29 +24,13 @@ def _events(rows: int = 6_000, seed: int = 0, digits: int = 2) -> tuple[np.ndarr
     return score, (rng.random(rows) < score).astype(np.int8), rng.integers(0, 500, rows)
 
 
-@pytest.mark.parametrize("metric", sorted(_MEASURES))
-@pytest.mark.parametrize("digits", [2, 9])
-def test_an_interval_is_what_scikit_learn_says_of_each_resample(metric: str, digits: int) -> None:
-    score, label, entity = _events(digits=digits)
-    found = Resampled(score, label, entity)
-    values = [
-        _MEASURES[metric](label, score, sample_weight=found.weights[found.entity, i])
-        for i in range(found.weights.shape[1])
-    ]
-    assert found.interval(metric) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])))
-
-
 def test_events_of_one_entity_stay_together() -> None:
     score, label, _ = _events()
-    alone = Resampled(score, label, np.arange(len(score))).ratio()
-    copies = Resampled(*(np.tile(x, 9) for x in (score, label)), np.tile(np.arange(len(score)), 9)).ratio()
+    day = np.zeros(len(score), int)
+    alone = calibration_interval(Scored(score, label, np.arange(len(score)), day))
+    copies = calibration_interval(Scored(*(np.tile(x, 9) for x in (score, label, np.arange(len(score)), day))))
     assert alone and copies
     assert copies[1] - copies[0] == pytest.approx(alone[1] - alone[0], rel=0.05)
-
-
-def test_no_interval_without_both_classes() -> None:
-    assert Resampled(np.array([0.1, 0.2]), np.array([0, 0]), np.array([1, 2])).interval("auc_roc") is None
-    assert Resampled(np.array([0.1, 0.2]), np.array([0, 1]), np.array([1, 2])).interval("card_precision_100") is None
 
 
 @pytest.mark.parametrize("metric", sorted(_MEASURES))
