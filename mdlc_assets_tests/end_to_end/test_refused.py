@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -56,7 +55,6 @@ def told(tmp_path_factory: pytest.TempPathFactory, lifecycle: LifecycleDeclarati
     """From the first live day on labels have nothing to do with the events: nobody can learn them."""
     home = Home(tmp_path_factory.mktemp("refused"))
     feed = SimulatedFeed(home.landing, lifecycle, _HISTORY + _LIVE)
-    feed.simulator = replace(feed.simulator, customers=400, terminals=500)
     history, live = feed.days[:_HISTORY], feed.days[_HISTORY:]
     delay = lifecycle.labels.delay
     loop = open_loop(ModelLifecycle(lifecycle), home)
