@@ -73,7 +73,7 @@ def refuse_untrainable(lifecycle: LifecycleDeclaration, rows: pl.DataFrame, span
             f"{span} has {positives} positives in {label} among {rows.height} rows; {least} are needed. Mend: declare "
             "longer windows.train_days, or a lower model.least_positives."
         )
-    names = lifecycle.features.names()
+    names = lifecycle.model.features or lifecycle.features.names()
     finite = rows.select(pl.col(names).cast(pl.Float64).is_finite().fill_null(False))
     for name in names:
         wrong = ~finite[name]

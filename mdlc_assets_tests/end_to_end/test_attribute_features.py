@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.declaration.evaluation import Evaluation
 from mdlc_assets.declaration.features import Features
 from mdlc_assets.demo.feed import SimulatedFeed
 from mdlc_assets.demo.loop import Loop, open_loop
@@ -51,9 +52,16 @@ def _platform(root: Path) -> tuple[Loop, SimulatedFeed]:
 
 def _lifecycle() -> LifecycleDeclaration:
     lifecycle = declared()
-    # The model and the rules name features of their own; this test ends at the features.
-    decisions = lifecycle.decisions.model_copy(update={"rules": []})
-    return lifecycle.model_copy(update={"features": Features.model_validate(_FEATURES), "decisions": decisions})
+    # Slices and rules name features of their own; this test ends at the features.
+    closed_loop = lifecycle.monitoring.closed_loop.model_copy(update={"slices": {}})
+    return lifecycle.model_copy(
+        update={
+            "features": Features.model_validate(_FEATURES),
+            "model": lifecycle.model.model_copy(update={"evaluation": Evaluation()}),
+            "monitoring": lifecycle.monitoring.model_copy(update={"closed_loop": closed_loop}),
+            "decisions": lifecycle.decisions.model_copy(update={"rules": []}),
+        }
+    )
 
 
 def _change(feed: SimulatedFeed, day: date, customers: pl.Series, segment: str) -> None:

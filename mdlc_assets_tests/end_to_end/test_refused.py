@@ -30,7 +30,7 @@ def lifecycle(payments_fraud: LifecycleDeclaration) -> LifecycleDeclaration:
             "model": model.model_copy(
                 update={
                     "windows": model.windows.model_copy(update={"train_days": 14}),
-                    "gate": model.gate.model_copy(update={"floors": {"average_precision": 0.3}}),
+                    "gate": model.gate.model_copy(update={"floors": {"average_precision": 0.3}, "least_positives": 3}),
                 }
             ),
         }

@@ -94,7 +94,7 @@ def test_a_changed_file_takes_away_what_no_longer_follows(platform: Platform) ->
     _put(platform, _DAYS[1], "0,2018-04-02T18:00:00Z,silver,500")
     assert platform.run(_DAYS[1], None, "customers").success
     assert platform.table("customers").days() == _DAYS[:2]
-    result = platform.run(_DAYS[3], None, "validated", "quarantine")
+    result = platform.run(_DAYS[3], None, "validated", "quarantine", "daily_metrics")
     assert not result.success
     assert "customers has no data for 2018-04-04" in failure_text(result) and "Mend:" in failure_text(result)
 

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from mdlc_assets.sourcing.assets import sourcing_definitions
+from mdlc_assets_tests.conftest import PAYMENTS
 from mdlc_assets_tests.sourcing.small_platform import (
     DAY,
     Platform,
@@ -22,8 +23,6 @@ from mdlc_assets_tests.sourcing.small_platform import (
     ran,
     shipped,
 )
-
-REAL = Path("/work/shared/payments")
 
 
 @pytest.fixture
@@ -159,17 +158,17 @@ def test_landing_and_lake_on_s3(s3_bucket: str) -> None:
     assert after[days[0]] != before[days[0]] and after[days[1]] == before[days[1]]
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real payments are not on this machine")
+@pytest.mark.skipif(not PAYMENTS.is_dir(), reason="the real payments are not on this machine")
 def test_real_days_pass_from_raw_to_the_report(tmp_path: Path) -> None:
     platform = Platform(str(tmp_path))
     first, last = date(2018, 6, 1), date(2018, 6, 20)
     folder = tmp_path / "landing" / "payments_fraud"
     folder.mkdir(parents=True)
-    (folder / "transactions").symlink_to(REAL)
+    (folder / "transactions").symlink_to(PAYMENTS)
     result = platform.run(first, last)
     assert result.success and ran(result, "next_stage")
     days = days_from(first, 20)
-    expected = pl.concat([pl.read_parquet(REAL / f"{day}.parquet") for day in days])
+    expected = pl.concat([pl.read_parquet(PAYMENTS / f"{day}.parquet") for day in days])
     validated = platform.table("validated").read(days)
     assert validated["transaction_id"].sort().equals(expected["TRANSACTION_ID"].sort(), check_names=False)
     assert platform.table("quarantine").read(days).is_empty()
