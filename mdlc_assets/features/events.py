@@ -118,10 +118,11 @@ class EventFeatures:
         for all of them at once, so a few hundred at a time cost least.
         """
         label = self.lifecycle.labels.column
-        if lacking := [name for name in self.lifecycle.dataset.validated_columns if name not in events.columns]:
+        attributes = self.lifecycle.dataset.attributes.values()
+        if lacking := [name for known in attributes for name in known.columns if name not in events.columns]:
             raise ValueError(
-                f"the events have no column {', '.join(lacking)}. Mend: give every column of the dataset; attributes "
-                "are joined by sourcing.attributes.with_attributes."
+                f"the events have no column {', '.join(lacking)}. Mend: join attributes to them first, as "
+                "sourcing.attributes.with_attributes does."
             )
         events = in_order(self.lifecycle, events)
         if label not in events.columns:

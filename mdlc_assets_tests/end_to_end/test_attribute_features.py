@@ -15,7 +15,9 @@ from mdlc_assets.declaration.evaluation import Evaluation
 from mdlc_assets.declaration.features import Features
 from mdlc_assets.demo.feed import SimulatedFeed
 from mdlc_assets.demo.loop import Loop, open_loop
+from mdlc_assets.features.days import Days
 from mdlc_assets.features.engines import compute_features
+from mdlc_assets.features.events import EventFeatures
 from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import ModelLifecycle
 from mdlc_assets_tests.sourcing.test_attributes import declared
@@ -116,6 +118,14 @@ def test_state_gives_what_bulk_gives(platform: tuple[Loop, SimulatedFeed]) -> No
     ((found, engine),) = compute_features(loop.lifecycle, loop.resources["lake"], [feed.days[-1]])
     assert engine == "incremental"
     assert found[feed.days[-1]].equals(bulk)
+
+    engine = EventFeatures(loop.lifecycle)
+    events = Days(loop.lifecycle, loop.resources["lake"])
+    engine.fill(pl.concat(events.events(day) for day in feed.days[:-1]))  # type: ignore[misc]
+    today = events.events(feed.days[-1])
+    assert today is not None and engine.features(today).equals(bulk)
+    with pytest.raises(ValueError, match=r"no column credit_limit\. Mend: join attributes"):
+        engine.features(today.drop("credit_limit"))
 
 
 def _table(loop: Loop, name: str) -> pl.DataFrame:
