@@ -16,7 +16,7 @@ def read_channel(layout: Layout, name: str, about: Mapping[str, str]) -> pl.Data
     """The rows of a channel; files in the order of their names. Raises `InputError`.
 
     CSV without a line of names has its label first, as SageMaker's own algorithms want it: the columns are
-    then called `label`, `f0`, `f1` and so on.
+    then called `label`, `f0`, `f1` and so on; with `text/csv;label_size=0` there is no label.
     """
     if about.get("TrainingInputMode", "File") == "Pipe":
         raise InputError(f"channel {name}: input mode Pipe is not understood. Mend: use File or FastFile.")
@@ -24,8 +24,9 @@ def read_channel(layout: Layout, name: str, about: Mapping[str, str]) -> pl.Data
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith((".", "_")))
     if not files:
         raise InputError(f"channel {name}: {folder} holds no files. Mend: check the channel's S3 address.")
-    kind = about.get("ContentType", "").partition(";")[0].strip().lower()
-    frames = [_read(path, kind, name) for path in files]
+    kind, _, options = about.get("ContentType", "").lower().replace(" ", "").partition(";")
+    labelled = "label_size=0" not in options
+    frames = [_read(path, kind, name, labelled) for path in files]
     for path, frame in zip(files, frames, strict=True):
         if frame.columns != frames[0].columns:
             raise InputError(
@@ -38,12 +39,12 @@ def read_channel(layout: Layout, name: str, about: Mapping[str, str]) -> pl.Data
     return rows
 
 
-def _read(path: Path, kind: str, channel: str) -> pl.DataFrame:
+def _read(path: Path, kind: str, channel: str, labelled: bool) -> pl.DataFrame:
     try:
         if kind in _PARQUET or (not kind and path.suffix == ".parquet"):
             return pl.read_parquet(path)
         if kind == "text/csv" or (not kind and path.suffix == ".csv"):
-            return _read_csv(path)
+            return _read_csv(path, labelled)
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0][:200]
         raise InputError(f"channel {channel}: {path.name} cannot be read ({reason}). Mend: write it again.") from None
@@ -53,11 +54,11 @@ def _read(path: Path, kind: str, channel: str) -> pl.DataFrame:
     )
 
 
-def _read_csv(path: Path) -> pl.DataFrame:
+def _read_csv(path: Path, labelled: bool) -> pl.DataFrame:
     with path.open(encoding="utf-8-sig") as file:
         first = file.readline().strip().split(",")
     if all(_is_number(cell) for cell in first):
-        names = ["label", *(f"f{i}" for i in range(len(first) - 1))]
+        names = [*(["label"] if labelled else []), *(f"f{i}" for i in range(len(first) - labelled))]
         return pl.read_csv(path, has_header=False, new_columns=names, infer_schema_length=None)
     return pl.read_csv(path, infer_schema_length=None)
 

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from mdlc_assets.training.checkpoints import Checkpoints
+from mdlc_assets.training.digests import content_digest
 from mdlc_assets.training.equivalents import in_process
 from mdlc_assets.training.estimators import (
     Recipe,
@@ -87,9 +88,7 @@ class FittedModel:
         if is_booster(self.estimator):
             total.update(files[_BOOSTER])
         else:
-            import joblib
-
-            total.update(joblib.hash(self.estimator, hash_name="sha1").encode())
+            total.update(content_digest(self.estimator).encode())
         return total.hexdigest()
 
 

@@ -20,10 +20,15 @@ from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.algorithms import algorithm_kind
 from mdlc_assets.resources.lake import DayAbsentError, Lake
 from mdlc_assets.resources.registry import Candidate, Registry, UnknownVersionError, Version
-from mdlc_assets.training.algorithms import FittedModel, TrainingDataError, load_model
+from mdlc_assets.resources.sagemaker.built_in_images import NoImageError
+from mdlc_assets.resources.sagemaker.client import SageMaker
+from mdlc_assets.resources.sagemaker.jobs import ServiceError
+from mdlc_assets.training.algorithms import FittedModel, ModelFileError, TrainingDataError, load_model
 from mdlc_assets.training.approval import GATE_TAG, ApprovalError, approve, approve_by_policy
 from mdlc_assets.training.candidate import candidate_params, candidate_tags, fit_candidate, judge_candidate
+from mdlc_assets.training.estimators import RecipeError
 from mdlc_assets.training.metrics import Scored
+from mdlc_assets.training.on_sagemaker import fit_candidate_there
 from mdlc_assets.training.sets import training_rows
 from mdlc_assets.training.windows import TooEarlyError, protocol
 
@@ -80,16 +85,23 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         description=f"A {lifecycle.model.algorithm} model as of the day, registered in MLflow. Training again on "
         "the same data gives the same model and no new version.",
     )
-    def candidate_model(context: dg.AssetExecutionContext, lake: Lake, registry: Registry) -> None:
+    def candidate_model(
+        context: dg.AssetExecutionContext, lake: Lake, registry: Registry, sagemaker: SageMaker
+    ) -> None:
         for day in days_in_run(context):
             plan = protocol(lifecycle, day)
             rows = lake.table(name, "training_set").read_day(day)
+            where: dict[str, str] = {}
             try:
-                fitted = fit_candidate(lifecycle, rows, plan)
-            except TrainingDataError as error:
+                if lifecycle.model.train_on == "sagemaker":
+                    there = fit_candidate_there(sagemaker, lifecycle, rows, plan, day, context.run_id)
+                    fitted, where = there.fitted, {"mdlc.sagemaker_jobs": ", ".join(there.jobs)}
+                else:
+                    fitted = fit_candidate(lifecycle, rows, plan)
+            except (TrainingDataError, RecipeError, ServiceError, ModelFileError, NoImageError) as error:
                 raise dg.Failure(description=f"as of {day}: {error}", allow_retries=False) from None
             digests = {table: lake.table(name, table).digest(plan.whole.days()) for table in ("features", "labels")}
-            tags = candidate_tags(lifecycle, plan, digests)
+            tags = {**candidate_tags(lifecycle, plan, digests), **where}
             version = registry.register(
                 name,
                 Candidate(

@@ -67,7 +67,7 @@ def _not_from_features(name: str) -> Problem:
         "model.algorithm",
         repr(name),
         f"it learns from {shape}, not from a table of features",
-        "start its job with mdlc_assets.training.requests, or use an algorithm for tables",
+        "make its job by hand (docs/sagemaker.md), or use an algorithm for tables",
     )
 
 

@@ -62,6 +62,16 @@ class SageMaker(dg.ConfigurableResource):
             address, boto3.client("s3", region_name=self.region_name(), endpoint_url=self.endpoint_url or None)
         )
 
+    def read(self, address: str) -> bytes:
+        """The bytes at an s3:// address. Raises FileNotFoundError."""
+        if self.form == "local":
+            return self.state().s3_path(address).read_bytes()
+        import boto3
+
+        root, _, name = address.rpartition("/")
+        client = boto3.client("s3", region_name=self.region_name(), endpoint_url=self.endpoint_url or None)
+        return S3Storage(root, client).read(name)
+
     def region_name(self) -> str:
         """The region requests are for."""
         named = self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
