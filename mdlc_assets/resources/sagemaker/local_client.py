@@ -53,7 +53,7 @@ class LocalClient:
         session = _session()
         model = session.get_service_model(service)
         self.state = state
-        self.exceptions = ClientExceptionsFactory().create_client_exceptions(model)
+        self.exceptions = _exceptions().create_client_exceptions(model)
         self.meta = SimpleNamespace(
             service_model=model,
             region_name=state.region,
@@ -168,6 +168,12 @@ def _method_name(operation: str) -> str:
 @functools.cache
 def _session() -> botocore.session.Session:
     return botocore.session.Session()
+
+
+@functools.cache
+def _exceptions() -> ClientExceptionsFactory:
+    # It keeps the classes it made, so that they are the same for all clients of a service.
+    return ClientExceptionsFactory()
 
 
 @functools.cache
