@@ -52,6 +52,7 @@ class TransformRun:
     def run(self) -> None:
         """From its start to its end; raises nothing, and leaves no server behind."""
         server: subprocess.Popen[bytes] | None = None
+        status, reason = "Completed", ""
         try:
             job = self._read()
             if "refused" in job:
@@ -64,19 +65,20 @@ class TransformRun:
                 self._wait_until_healthy(server, client)
                 written = self._transform(job, files, client, server)
             self._publish(written)
-            self._end("Completed")
         except StoppedError:
-            self._end("Stopped")
+            status = "Stopped"
         except (TransformError, ArchiveError) as error:
-            self._end("Failed", str(error))
+            status, reason = "Failed", str(error)
         except Exception as error:
             _LOG.exception("the job failed")
-            self._end("Failed", f"InternalServerError: {type(error).__name__}: {error}")
+            status, reason = "Failed", f"InternalServerError: {type(error).__name__}: {error}"
         finally:
             if server is not None:
                 _stop(server)
             for folder in ("ml", "out"):
                 shutil.rmtree(self.work / folder, ignore_errors=True)
+        # Last, so that nothing runs any more once the job is said to have ended.
+        self._end(status, reason)
 
     def _files(self, job: Document) -> list[tuple[Path, str]]:
         source = job["TransformInput"]["DataSource"]["S3DataSource"]
