@@ -19,16 +19,17 @@ from mdlc_assets.asset_style import (
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.algorithms import algorithm_kind
 from mdlc_assets.resources.lake import DayAbsentError, Lake
-from mdlc_assets.resources.registry import Candidate, Registry, UnknownVersionError, Version
+from mdlc_assets.resources.registry import Candidate, Registry, UnknownVersionError
 from mdlc_assets.resources.sagemaker.built_in_images import NoImageError
 from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.resources.sagemaker.jobs import ServiceError
-from mdlc_assets.training.algorithms import FittedModel, ModelFileError, TrainingDataError, load_model
+from mdlc_assets.training.algorithms import ModelFileError, TrainingDataError
 from mdlc_assets.training.approval import GATE_TAG, ApprovalError, approve, approve_by_policy
 from mdlc_assets.training.candidate import candidate_params, candidate_tags, fit_candidate, judge_candidate
 from mdlc_assets.training.estimators import RecipeError
+from mdlc_assets.training.foreign import load_any_model
 from mdlc_assets.training.metrics import Scored
-from mdlc_assets.training.on_sagemaker import fit_candidate_there
+from mdlc_assets.training.on_sagemaker import fit_candidate_there, scorer_there
 from mdlc_assets.training.sets import training_rows
 from mdlc_assets.training.windows import TooEarlyError, protocol
 
@@ -126,13 +127,14 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         description="How the candidate does on test days it has not learnt from, beside the champion on the same "
         "events, with intervals; and what the gate says.",
     )
-    def evaluation(context: dg.AssetExecutionContext, lake: Lake, registry: Registry) -> None:
+    def evaluation(context: dg.AssetExecutionContext, lake: Lake, registry: Registry, sagemaker: SageMaker) -> None:
+        scorer = scorer_there(sagemaker, lifecycle)
         champion = registry.champion(name)
-        beside = None if champion is None else (champion.version, _load(registry, champion))
+        beside = None if champion is None else (champion.version, load_any_model(registry.files(champion), scorer))
         for day in days_in_run(context):
             number = lake.documents(name, "candidate_model").read_document(day)["version"]
             version = registry.version(name, number)
-            judged = load_model(registry.files(version, "judged"))
+            judged = load_any_model(registry.files(version, "judged"), scorer)
             rows = lake.table(name, "training_set").read_day(day)
             # A champion is not compared with itself.
             other = beside if beside and beside[0] != number else None
@@ -225,10 +227,6 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         )
 
     return dg.Definitions(assets=[training_set, candidate_model, evaluation, champion], asset_checks=[gate])
-
-
-def _load(registry: Registry, version: Version) -> FittedModel:
-    return load_model(registry.files(version))
 
 
 def _curve(test: Scored) -> str:

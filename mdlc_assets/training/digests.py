@@ -73,7 +73,9 @@ def _feed_object(total: Any, value: Any) -> None:
     _feed(total, list(arguments))
     for part in rest:
         # State, and what a list or dictionary of its own holds.
-        if isinstance(part, dict) and "_fit_X" in part:
-            # The neighbours' index follows from the rows, and counts how often it was asked.
-            part = {key: kept for key, kept in part.items() if key != "_tree"}
+        if isinstance(part, dict):
+            # Gradient boosting remembers how many threads it had; the neighbours' index follows from the rows,
+            # and counts how often it was asked.
+            left_out = {"n_threads", *(["_tree"] if "_fit_X" in part else [])}
+            part = {key: kept for key, kept in part.items() if key not in left_out}
         _feed(total, list(part) if hasattr(part, "__next__") else part)

@@ -1,7 +1,7 @@
 """Fits a candidate as training jobs of SageMaker: writes the channels, runs the jobs, reads the models back.
 
-The platform's own image trains both models of a candidate in one job (channels `train` and `refit`). AWS's
-built-in algorithms know one training channel, so each model is a job.
+The platform's own image trains both models of a candidate in one job (channels `train` and `refit`). Other
+images know one training channel, so each model is a job.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+import uuid
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -37,6 +37,7 @@ from mdlc_assets.training.algorithms import FittedModel, ModelFileError, load_mo
 from mdlc_assets.training.built_in import BUILT_IN, BuiltIn
 from mdlc_assets.training.candidate import Fitted
 from mdlc_assets.training.estimators import setting_text
+from mdlc_assets.training.foreign import ForeignModel, Scorer
 from mdlc_assets.training.windows import Protocol
 
 _PARQUET = "application/x-parquet"
@@ -76,15 +77,16 @@ def fit_candidate_there(
     model, storage = lifecycle.model, service.storage(f"{lifecycle.name}/jobs")
     built_in = BUILT_IN.get(model.algorithm)
     staged = [_stage(service, lifecycle, built_in, part, frame) for part, frame in parts.items()]
-    # AWS's images know a channel `train` only.
-    groups = [[one] for one in staged] if built_in else [staged]
+    groups = [[one] for one in staged] if _other_image(model) else [staged]
     trained: dict[str, FittedModel] = {}
     arns, billed = [], 0
     try:
         for group in groups:
             described = Jobs(service.client()).train(_request(service, lifecycle, built_in, group, as_of, run_id))
-            files = _files(service, described["ModelArtifacts"]["S3ModelArtifacts"])
-            trained |= _models(files, [one.channel.name for one in group], lifecycle.features.names(), model)
+            archive = _archive(service, described["ModelArtifacts"]["S3ModelArtifacts"])
+            image = image_of(service, model, built_in)
+            parts_trained = [one.channel.name for one in group]
+            trained |= _models(archive, parts_trained, lifecycle.features.names(), model, image)
             arns.append(described["TrainingJobArn"])
             billed += described.get("BillableTimeInSeconds", 0)
     finally:
@@ -94,26 +96,26 @@ def fit_candidate_there(
     return FittedThere(fitted, tuple(arns), billed)
 
 
-def score_there(
-    service: SageMaker,
-    model: Model,
-    artifact: str,
-    rows: pl.DataFrame,
-    features: Sequence[str],
-    name: str,
-) -> np.ndarray:
-    """The scores of rows by a batch transform of a model at an s3:// address, for images that only AWS runs.
+def scorer_there(service: SageMaker, lifecycle: LifecycleDeclaration) -> Scorer:
+    """Who scores the foreign models of a lifecycle: a batch transform for each table of rows."""
 
-    The model, the input and the answers are deleted afterwards.
-    """
+    def score(model: ForeignModel, rows: pl.DataFrame) -> np.ndarray:
+        mark = hashlib.sha256(model.digest().encode()).hexdigest()[:12]
+        return score_there(service, lifecycle.model, model, rows, f"{lifecycle.name}-{mark}".replace("_", "-"))
+
+    return score
+
+
+def score_there(service: SageMaker, model: Model, kept: ForeignModel, rows: pl.DataFrame, name: str) -> np.ndarray:
+    """The scores of rows by a batch transform. The model, the input and the answers are deleted afterwards."""
     storage, client = service.storage(f"transforms/{name}"), service.client()
-    jobs = Jobs(client)
-    built_in = BUILT_IN.get(model.algorithm)
-    bare = built_in is not None or model.algorithm.startswith("arn:")
-    frame = rows.select(features)
-    storage.write("input/rows", _csv(frame) if bare else _parquet(frame))
+    jobs, bare = Jobs(client), _bare(model)
+    frame = rows.select(kept.features)
+    content = _csv(frame) if bare else _parquet(frame)
+    storage.write("model.tar.gz", kept.estimator)
+    storage.write("input/rows", content)
     plan = TransformPlan(
-        job_name(name, "transform", artifact, hashlib.sha256(storage.read("input/rows")).hexdigest()),
+        job_name(name, "transform", hashlib.sha256(content).hexdigest(), uuid.uuid4()),
         name,
         storage.location("input"),
         storage.location("output"),
@@ -122,21 +124,19 @@ def score_there(
         split=bare,
         machines=_machines(model),
     )
-    jobs.ensure(
-        "create_model",
-        model_request(name, image_of(service, model, built_in), artifact, service.role_arn()),
-        taken="already existing",
-    )
+    request = model_request(name, kept.image, storage.location("model.tar.gz"), service.role_arn())
+    jobs.ensure("create_model", request, taken="already existing")
     try:
         jobs.transform(transform_request(plan))
         answer = storage.read("output/rows.out")
     finally:
         client.delete_model(ModelName=name)
-        storage.delete("input/rows")
-    storage.delete("output/rows.out")
-    if not bare:
-        return pl.read_parquet(answer)["score"].to_numpy()
-    return np.array([_score_in(json.loads(line)) for line in answer.splitlines() if line.strip()], dtype=np.float64)
+        for file in ("model.tar.gz", "input/rows", "output/rows.out"):
+            storage.delete(file)
+    scores = _scores_in(answer, bare)
+    if len(scores) != rows.height:
+        raise ModelFileError(f"the image {kept.image} answered {len(scores)} scores for {rows.height} rows")
+    return scores
 
 
 def image_of(service: SageMaker, model: Model, built_in: BuiltIn | None) -> str:
@@ -180,7 +180,7 @@ def _request(
     # The same for each run, so that training goes on where a spot machine was taken away.
     checkpoints = storage.location(f"checkpoints/{lifecycle.fingerprint('model')}") if model.sagemaker.spot else ""
     channels = [one.channel for one in staged]
-    if built_in is not None:
+    if _other_image(model):
         channels = [dataclasses.replace(channels[0], name="train")]
     return training_request(
         TrainingPlan(
@@ -203,7 +203,7 @@ def _stage(
     """Write the rows of a channel as its algorithm wants them: features in order, the label where it looks for it."""
     model, label = lifecycle.model, lifecycle.labels.column
     features = lifecycle.features.names()
-    bare = built_in is not None or model.algorithm.startswith("arn:")
+    bare = _bare(model)
     if bare:
         labelled = built_in is None or built_in.shape == "supervised"
         content = _csv(rows.select([label, *features] if labelled else features))
@@ -218,20 +218,21 @@ def _stage(
     return Staged(Channel(part, storage.location(folder), kind), file, digest)
 
 
-def _files(service: SageMaker, address: str) -> dict[str, bytes]:
+def _archive(service: SageMaker, address: str) -> bytes:
     try:
-        return unpacked(service.read(address))
-    except (ArchiveError, FileNotFoundError) as error:
-        raise ModelFileError(f"the job's model at {address} cannot be read: {error}") from None
+        return service.read(address)
+    except FileNotFoundError:
+        raise ModelFileError(f"the job wrote no model to {address}. Mend: see its log.") from None
 
 
-def _models(files: dict[str, bytes], parts: list[str], features: list[str], model: Model) -> dict[str, FittedModel]:
+def _models(archive: bytes, parts: list[str], features: list[str], model: Model, image: str) -> dict[str, FittedModel]:
     """The models in an archive by part: the last part's at its root, an earlier one's in `judged`."""
+    try:
+        files = unpacked(archive)
+    except ArchiveError as error:
+        raise ModelFileError(str(error)) from None
     if "model.json" not in files:
-        raise ModelFileError(
-            f"{model.algorithm} wrote {', '.join(sorted(files)[:5]) or 'nothing'}, which only its own image reads. "
-            "Mend: score it by a transform (mdlc_assets.training.on_sagemaker.score_there), or write model.json."
-        )
+        return {part: ForeignModel(model.algorithm, features, archive, image=image) for part in parts}
     found = {}
     for part in parts:
         prefix = "judged/" if part == "train" and len(parts) > 1 else ""
@@ -270,6 +271,23 @@ def _csv(rows: pl.DataFrame) -> bytes:
     written = io.BytesIO()
     rows.write_csv(written, include_header=False)
     return written.getvalue()
+
+
+def _other_image(model: Model) -> bool:
+    """Whether another image than the platform's own trains it, which knows a channel `train` only."""
+    return _bare(model) or bool(model.sagemaker.image)
+
+
+def _bare(model: Model) -> bool:
+    """Whether its image wants CSV without names."""
+    return model.algorithm in BUILT_IN or model.algorithm.startswith("arn:")
+
+
+def _scores_in(answer: bytes, bare: bool) -> np.ndarray:
+    if not bare:
+        return pl.read_parquet(answer)["score"].cast(pl.Float64).to_numpy()
+    lines = [json.loads(line) for line in answer.splitlines() if line.strip()]
+    return np.array([_score_in(line) for line in lines], dtype=np.float64)
 
 
 def _score_in(answer: Any) -> float:

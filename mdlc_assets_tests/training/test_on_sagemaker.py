@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -15,10 +16,11 @@ from mdlc_assets.resources.lake import Lake
 from mdlc_assets.resources.registry import Registry
 from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.resources.sagemaker.jobs import JobFailedError
-from mdlc_assets.training.algorithms import load_model
+from mdlc_assets.training.algorithms import ModelFileError, load_model
 from mdlc_assets.training.assets import training_definitions
 from mdlc_assets.training.candidate import fit_candidate
-from mdlc_assets.training.on_sagemaker import fit_candidate_there, score_there
+from mdlc_assets.training.foreign import load_any_model
+from mdlc_assets.training.on_sagemaker import fit_candidate_there
 from mdlc_assets_tests.training.training_frames import AS_OF, declared, training_frame
 
 _HYPERPARAMETERS = {
@@ -77,39 +79,81 @@ def test_one_class_fails_with_the_algorithms_own_words(payments_fraud: Lifecycle
 
 def test_the_asset_registers_what_a_job_trained(payments_fraud: LifecycleDeclaration, tmp_path: Path) -> None:
     lifecycle = declared(payments_fraud, "xgboost", hyperparameters={"n_estimators": 8}, train_on="sagemaker")
-    rows, plan = training_frame(lifecycle)
-    lake = Lake(root=str(tmp_path / "lake"))
-    lake.table(lifecycle.name, "training_set").write_day(AS_OF, rows)
-    for table in ("features", "labels"):
-        for day in plan.whole.days():
-            lake.table(lifecycle.name, table).write_day(day, rows.head(1))
-    registry = Registry(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db", artifact_root=str(tmp_path / "artifacts"))
-    resources = {"lake": lake, "registry": registry, "sagemaker": SageMaker(root=str(tmp_path / "sagemaker"))}
-    job = dg.define_asset_job("train", dg.AssetSelection.assets(asset_key(lifecycle, "candidate_model")))
-    definitions = dg.Definitions.merge(training_definitions(lifecycle), dg.Definitions(resources=resources, jobs=[job]))
-    ran = definitions.resolve_job_def("train").execute_in_process(
-        instance=dg.DagsterInstance.ephemeral(), partition_key=AS_OF.isoformat()
-    )
-    assert ran.success
+    registry = _run(lifecycle, SageMaker(root=str(tmp_path / "sagemaker")), tmp_path, "candidate_model")
     (version,) = registry.versions(lifecycle.name)
     assert version.tags["mdlc.sagemaker_jobs"].startswith("arn:aws:sagemaker:us-east-1:000000000000:training-job/")
+    rows, plan = training_frame(lifecycle)
     here = fit_candidate(declared(payments_fraud, "xgboost", hyperparameters={"n_estimators": 8}), rows, plan)
     assert version.digest == here.digest()
     assert load_model(registry.files(version, "judged")).digest() == here.judged.digest()
 
 
-def test_a_transform_scores_as_the_model_does(payments_fraud: LifecycleDeclaration, tmp_path: Path) -> None:
-    lifecycle = declared(
-        payments_fraud, "xgboost", hyperparameters={"n_estimators": 8}, train_on="sagemaker", refit=False
+_TEAMS_CONTAINER = """
+import http.server, io, json, os, pathlib, sys
+import polars as pl
+root = pathlib.Path(os.environ["MDLC_ML_ROOT"])
+if sys.argv[1] == "train":
+    rows = pl.read_parquet(root / "input/data/train/rows.parquet")
+    first, label = rows.columns[0], rows.columns[-1]
+    middle = rows.filter(pl.col(label) == 1)[first].mean()
+    (root / "model" / "middle.json").write_text(json.dumps([first, middle]))
+    sys.exit()
+first, middle = json.loads((root / "model" / "middle.json").read_text())
+class Handler(http.server.BaseHTTPRequestHandler):
+    def answer(self, body=b""):
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def do_GET(self):
+        self.answer()
+    def do_POST(self):
+        rows = pl.read_parquet(io.BytesIO(self.rfile.read(int(self.headers["content-length"]))))
+        out = io.BytesIO()
+        rows.select(score=1 / (1 + (middle - pl.col(first)).exp())).write_parquet(out)
+        self.answer(out.getvalue())
+    def log_message(self, *rest): pass
+http.server.HTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
+"""
+
+
+def test_a_teams_own_container_is_registered_and_judged_by_its_own_server(
+    payments_fraud: LifecycleDeclaration, tmp_path: Path
+) -> None:
+    lifecycle = declared(payments_fraud, "container", train_on="sagemaker", sagemaker={"image": "team/fraud:1"})
+    service = SageMaker(
+        root=str(tmp_path / "sagemaker"), commands={"team/fraud:1": [sys.executable, "-c", _TEAMS_CONTAINER]}
     )
-    rows, plan = training_frame(lifecycle)
-    service = SageMaker(root=str(tmp_path))
-    found = fit_candidate_there(service, lifecycle, rows, plan, AS_OF, "run")
-    (summary,) = service.client().list_training_jobs()["TrainingJobSummaries"]
-    job = service.client().describe_training_job(TrainingJobName=summary["TrainingJobName"])
-    artifact = job["ModelArtifacts"]["S3ModelArtifacts"]
-    features = lifecycle.features.names()
-    scores = score_there(service, lifecycle.model, artifact, rows, features, "payments-fraud-1")
-    np.testing.assert_array_equal(scores, found.fitted.served.score(rows))
+    registry = _run(lifecycle, service, tmp_path, "candidate_model", "evaluation")
+    (version,) = registry.versions(lifecycle.name)
+    assert len(version.tags["mdlc.sagemaker_jobs"].split(", ")) == 2
+    evaluation = Lake(root=str(tmp_path / "lake")).documents(lifecycle.name, "evaluation").read_document(AS_OF)
+    # It learnt the one thing that says something about the label.
+    assert evaluation["metrics"]["auc_roc"] > 0.7
+    kept = load_any_model(registry.files(version))
+    with pytest.raises(ModelFileError, match=r"read by its own image team/fraud:1 only\. Mend: score it by a batch"):
+        kept.score(training_frame(lifecycle)[0])
     assert service.client().list_models()["Models"] == []
     assert service.storage("transforms").names("") == []
+
+
+def _run(lifecycle: LifecycleDeclaration, service: SageMaker, root: Path, *assets: str) -> Registry:
+    """Materialise assets of a lifecycle as of AS_OF, on a lake that holds its training set."""
+    rows, plan = training_frame(lifecycle)
+    lake = Lake(root=str(root / "lake"))
+    lake.table(lifecycle.name, "training_set").write_day(AS_OF, rows)
+    for table in ("features", "labels"):
+        for day in plan.whole.days():
+            lake.table(lifecycle.name, table).write_day(day, rows.head(1))
+    registry = Registry(tracking_uri=f"sqlite:///{root}/mlflow.db", artifact_root=str(root / "artifacts"))
+    resources = {"lake": lake, "registry": registry, "sagemaker": service}
+    wanted = dg.AssetSelection.assets(*(asset_key(lifecycle, name) for name in assets)).without_checks()
+    definitions = dg.Definitions.merge(
+        training_definitions(lifecycle),
+        dg.Definitions(resources=resources, jobs=[dg.define_asset_job("train", wanted)]),
+    )
+    ran = definitions.resolve_job_def("train").execute_in_process(
+        instance=dg.DagsterInstance.ephemeral(), partition_key=AS_OF.isoformat()
+    )
+    assert ran.success
+    return registry
