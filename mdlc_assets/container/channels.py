@@ -49,7 +49,7 @@ def _read(path: Path, kind: str, channel: str, labelled: bool) -> pl.DataFrame:
         reason = str(error).splitlines()[0][:200]
         raise InputError(f"channel {channel}: {path.name} cannot be read ({reason}). Mend: write it again.") from None
     raise InputError(
-        f"channel {channel}: content type {kind or 'of ' + path.name!r} is not understood. "
+        f"channel {channel}: content type {kind or f'of {path.name!r}'} is not understood. "
         "Mend: use application/x-parquet or text/csv."
     )
 
