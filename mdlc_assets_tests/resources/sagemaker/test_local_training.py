@@ -102,7 +102,7 @@ def test_stopping_keeps_the_checkpoint_and_no_model(service: SageMaker) -> None:
 
 
 def test_spot_training_goes_on_from_its_checkpoint(service: SageMaker) -> None:
-    rounds = {**XGBOOST, "n_estimators": "600", "n_jobs": "1", "mdlc_checkpoint_rounds": "20"}
+    rounds = {**XGBOOST, "n_estimators": "5000", "n_jobs": "1", "mdlc_checkpoint_rounds": "100"}
     plain = _jobs(service).train(training_request(training_plan(service, "plain", hyperparameters=rounds)))
     machines = Machines(spot=True, max_runtime_seconds=300, max_wait_seconds=600)
     plan = training_plan(
