@@ -28,6 +28,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from mdlc_assets.deployment.bodies import answer_of, answer_type
 from mdlc_assets.deployment.payload import PayloadError, media_type, read_rows
 from mdlc_assets.deployment.scoring import load_scorer
 
@@ -132,6 +133,7 @@ class _Server:
     async def _score(self, request: Request, request_id: str) -> Response:
         content_type = request.headers.get("content-type", "")
         media_type(content_type)
+        wanted = answer_type(request.headers.get("accept", ""))
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise PayloadError("send the body without compression", status=415, field="content-encoding")
         body = await self._body(request)
@@ -140,6 +142,8 @@ class _Server:
         else:
             scores = self._scores_of(body, content_type)
         self.state.rows += len(scores)
+        if wanted != "application/json":
+            return self._respond(200, answer_of(wanted, scores), media=wanted, request_id=request_id)
         answer = {"scores": scores, "model_version": self.state.version, "request_id": request_id}
         return self._respond(200, json.dumps(answer).encode(), request_id=request_id)
 
