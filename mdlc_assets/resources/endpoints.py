@@ -14,24 +14,28 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import dagster as dg
 
+from mdlc_assets.resources.endpoint_plan import Plan
 from mdlc_assets.resources.endpoint_state import (
     TOKEN_VARIABLE,
     EndpointRequest,
     EndpointState,
     ExposedError,
+    Rollout,
     Serving,
     check_host,
     read_state,
+    write_json,
     write_request,
     write_state,
 )
+from mdlc_assets.resources.endpoint_trial import TAKE_BACK
 
 Condition = Literal["serving", "impaired", "unsupervised", "down", "stopped", "absent"]
 _NAME = re.compile(r"^[a-z][a-z0-9_]{1,40}$")
@@ -49,15 +53,29 @@ class DeploymentRefusedError(EndpointError):
     """A version did not prove itself. What served before still serves."""
 
 
+class DeploymentRolledBackError(DeploymentRefusedError):
+    """A version had a share of the traffic and lost it again, by an alarm or by hand."""
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """A version that gets a copy of each request, and the folder of its model."""
+
+    version: int
+    model_folder: Path
+
+
 @dataclass(frozen=True)
 class Deployed:
-    """What serves after a deployment. `changed` is false when it served already."""
+    """What serves after a deployment, and why. `changed` is false when it served already."""
 
     url: str
     version: int
     pid: int
     previous: int | None
     changed: bool
+    why: str = ""
+    shadow_problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +85,8 @@ class EndpointStatus:
     `serving`: all is well. `impaired`: fewer workers run than wanted; they are being replaced.
     `unsupervised`: workers serve but nobody would replace them; `down`: something should serve and does
     not; both are mended by deploying again. `stopped`: taken down on purpose. `absent`: never deployed.
-    `version` is what answers now, None when nothing does.
+    `version` is what answers now, None when nothing does; `config` the endpoint configuration it comes from and
+    `why` the last verdict in words. `shadow` is what a shadow's answers were beside those that callers got.
     """
 
     condition: Condition
@@ -76,6 +95,12 @@ class EndpointStatus:
     previous: int | None
     pid: int | None
     workers: int
+    config: str = ""
+    why: str = ""
+    rollout: Rollout | None = None
+    rolled_back: bool = False
+    shadow_version: int | None = None
+    shadow: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Endpoints(dg.ConfigurableResource):
@@ -97,12 +122,23 @@ class Endpoints(dg.ConfigurableResource):
         *,
         port: int = 0,
         drain_seconds: float = 10.0,
+        plan: Plan | None = None,
+        shadow: Shadow | None = None,
+        config: str = "",
+        most_workers: int = 0,
+        calls_per_minute: float = 0.0,
+        scale_in_seconds: float = 60.0,
+        capture: float = 0.0,
     ) -> Deployed:
         """Serve `version` from a copy of `model_folder`, changing over without losing a request.
 
-        Does nothing when just that serves already. Port 0 takes a free one at first and keeps it.
-        Raises `DeploymentRefusedError` when the version is not healthy within `health_seconds`: what
-        served before still does. Raises `EndpointError` when the endpoint itself cannot run.
+        Does nothing when just that serves already. Port 0 takes a free one at first and keeps it. `plan` says
+        in which shares, and by which alarms it is taken back. Between `workers` and `most_workers` as many
+        run as the load asks for, `calls_per_minute` for each. The share `capture` of requests is written down.
+
+        Raises `DeploymentRefusedError` when the version is not healthy within `health_seconds`, and
+        `DeploymentRolledBackError` when its rollout was taken back: what served before still does. Raises
+        `EndpointError` when the endpoint itself cannot run.
         """
         folder = self._folder(lifecycle)
         source = Path(model_folder)
@@ -111,19 +147,37 @@ class Endpoints(dg.ConfigurableResource):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _locked(folder):
             staged = stage_model(source, folder / "models", version)
-            wanted = Serving(version, str(staged), workers, drain_seconds)
+            wanted = Serving(
+                version,
+                str(staged),
+                workers,
+                drain_seconds,
+                config,
+                most_workers,
+                calls_per_minute,
+                scale_in_seconds,
+                capture,
+            )
+            beside = None
+            if shadow is not None:
+                copy = stage_model(shadow.model_folder, folder / "models", shadow.version)
+                beside = Serving(shadow.version, str(copy), drain_seconds=drain_seconds)
             state = read_state(folder)
             changed = state.serving != wanted or _condition(state) != "serving"
             if port and state.port not in (0, port) and _alive(state):
                 raise EndpointError(
                     f"{lifecycle} serves on port {state.port}, not {port}. Mend: stop the endpoint first."
                 )
-            if changed:
+            if changed or state.shadow != beside:
                 state = self._start_supervisor(folder, port)
                 # It brings up what served last by itself; when that is what is wanted, that is all.
-                state = self._request(folder, EndpointRequest(uuid.uuid4().hex, wanted, health_seconds))
-                self._clear_models(folder, state)
-            return Deployed(self._url(state), version, state.workers[0].pid, state.previous, changed)
+                request = EndpointRequest(uuid.uuid4().hex, wanted, health_seconds, plan or Plan(), beside)
+                try:
+                    state = self._request(folder, request)
+                finally:
+                    self._clear_models(folder, read_state(folder))
+            url, pid = self._url(state), state.workers[0].pid
+            return Deployed(url, version, pid, state.previous, changed, state.why, state.shadow_problem)
 
     def status(self, lifecycle: str) -> EndpointStatus:
         """What the endpoint of a lifecycle is and does. Changes nothing."""
@@ -136,7 +190,29 @@ class Endpoints(dg.ConfigurableResource):
             state.previous,
             running[0].pid if running else None,
             len(running),
+            state.serving.config if state.serving else "",
+            state.why,
+            state.rollout if _alive(state) else None,
+            state.rolled_back,
+            state.shadow.version if state.shadow else None,
+            state.shadow_report,
         )
+
+    def take_back(self, lifecycle: str, who: str, reason: str) -> bool:
+        """Roll back a rollout under way; what served before it takes everything again within a second or two.
+
+        Says whether there was one.
+        """
+        folder = self._folder(lifecycle)
+        state = read_state(folder)
+        if state.rollout is None or not _alive(state):
+            return False
+        write_json(folder / TAKE_BACK, {"who": who, "reason": reason, "at": time.time()})
+        return True
+
+    def notes(self, lifecycle: str) -> Path:
+        """Where captured traffic and shadow comparisons lie, as JSON lines."""
+        return self._folder(lifecycle) / "notes"
 
     def headers(self) -> dict[str, str]:
         """What a caller on this machine must send along: the token, where the environment has one."""
@@ -164,6 +240,7 @@ class Endpoints(dg.ConfigurableResource):
             if state.serving:
                 state.previous = state.serving.version
             state.serving, state.supervisor, state.workers, state.others = None, None, [], []
+            state.shadow, state.rollout = None, None
             write_state(folder, state)
 
     def _folder(self, lifecycle: str) -> Path:
@@ -218,7 +295,7 @@ class Endpoints(dg.ConfigurableResource):
         if state.supervisor:
             state.supervisor.signal(signal.SIGHUP)
         # What served last comes up first where the supervisor is new.
-        patience = request.health_seconds + _START_SECONDS
+        patience = 2 * request.health_seconds + request.plan.seconds() + _START_SECONDS
 
         def handled() -> bool:
             now = read_state(folder)
@@ -230,6 +307,11 @@ class Endpoints(dg.ConfigurableResource):
             raise EndpointError(f"the endpoint's supervisor gave no answer: {_tail(folder / 'endpoint.log')}")
         if state.refused:
             kept = f"version {state.serving.version} still serves" if state.serving else "nothing serves"
+            if state.rolled_back:
+                raise DeploymentRolledBackError(
+                    f"version {request.serving.version} was rolled back: {state.refused}. {kept.capitalize()}. "
+                    "Mend: find out why before it is deployed again, or `mdlc rollback` to the version that serves."
+                )
             raise DeploymentRefusedError(
                 f"version {request.serving.version} was not deployed: {state.refused}. {kept.capitalize()}. "
                 f"Mend: see {folder / 'endpoint.log'}; approve a version that loads and scores."
@@ -238,7 +320,8 @@ class Endpoints(dg.ConfigurableResource):
 
     def _clear_models(self, folder: Path, state: EndpointState) -> None:
         """Models that neither serve nor served just before are not kept."""
-        kept = {state.serving.version if state.serving else None, state.previous}
+        kept = {state.previous}
+        kept |= {one.version for one in (state.serving, state.shadow) if one}
         for model in (folder / "models").iterdir():
             version = model.name.partition("-")[0]
             if not version.isdigit() or int(version) not in kept:
@@ -272,7 +355,7 @@ def _condition(state: EndpointState) -> Condition:
         return "down"
     if not _alive(state):
         return "unsupervised"
-    return "serving" if running == state.serving.workers else "impaired"
+    return "serving" if running >= state.wanted else "impaired"
 
 
 def _alive(state: EndpointState) -> bool:
