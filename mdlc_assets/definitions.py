@@ -25,6 +25,7 @@ from mdlc_assets.resources.landing import LandingZone
 from mdlc_assets.resources.online_store import OnlineStore
 from mdlc_assets.resources.registry import Registry
 from mdlc_assets.resources.reports import Reports
+from mdlc_assets.resources.sagemaker.client import SageMaker
 
 
 def lifecycle_files() -> list[Path]:
@@ -45,6 +46,7 @@ def embedded_resources(home: Home) -> dict[str, Any]:
         "online_store": OnlineStore(path=str(home.root / "online" / "store.db")),
         "alerts": Alerts(root=str(home.root / "alerts"), webhook=os.environ.get("MDLC_ALERT_WEBHOOK", "")),
         "reports": Reports(root=str(home.reports)),
+        "sagemaker": SageMaker(root=str(home.root / "sagemaker")),
     }
 
 

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from mdlc_assets.declaration.algorithms import CONTAINER, AlgorithmName, SageMakerTraining
 from mdlc_assets.declaration.base import Declared, refuse
 
-Algorithm = Literal["logistic_regression", "decision_tree", "random_forest", "gradient_boosting", "xgboost"]
 Metric = Literal["auc_roc", "average_precision", "card_precision_100"]
 
 
@@ -46,7 +46,11 @@ class Gate(Declared):
 class Model(Declared):
     """The algorithm by name, with its hyperparameters, and the protocol around it."""
 
-    algorithm: Algorithm
+    algorithm: AlgorithmName
+    train_on: Literal["here", "sagemaker"] = Field(
+        default="here", description="`here`: in the process of the run. `sagemaker`: as a training job."
+    )
+    sagemaker: SageMakerTraining = SageMakerTraining()
     hyperparameters: dict[str, Any] = {}
     standardise: bool = Field(default=False, description="Scale each feature to mean 0 and deviation 1.")
     seed: int = 0
@@ -66,4 +70,14 @@ class Model(Declared):
         for name in ("random_state", "seed"):
             if name in self.hyperparameters:
                 raise refuse(f"`{name}` stands among the hyperparameters", "write it as `seed:` of the model")
+        return self
+
+    @model_validator(mode="after")
+    def _trained_where_it_can(self) -> Model:
+        if self.train_on == "here" and (self.algorithm == CONTAINER or self.algorithm.startswith("arn:")):
+            raise refuse(f"{self.algorithm} does not train in this process", "write `train_on: sagemaker`")
+        if (self.algorithm == CONTAINER) != bool(self.sagemaker.image):
+            raise refuse(
+                "`algorithm: container` and `sagemaker.image` belong together", "write both of them, or neither"
+            )
         return self

@@ -12,6 +12,7 @@ import numpy as np
 from mdlc_assets import plots
 from mdlc_assets.asset_style import asset_key, daily_asset, days_in_run, frame_schema, plain_asset
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.declaration.algorithms import algorithm_kind
 from mdlc_assets.declaration.deployment import RealTime
 from mdlc_assets.deployment.predictions import (
     plot_scores,
@@ -132,7 +133,7 @@ def _scores_check(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
 
 def _endpoint(lifecycle: LifecycleDeclaration, declared: RealTime) -> dg.AssetsDefinition:
     @dg.asset(
-        **plain_asset(lifecycle, "deployment", "endpoint", kinds={"http", lifecycle.model.algorithm}),
+        **plain_asset(lifecycle, "deployment", "endpoint", kinds={"http", algorithm_kind(lifecycle.model.algorithm)}),
         deps=[asset_key(lifecycle, "champion")],
         description="A server with the champion behind it, which goes on after the run: GET /ping, POST "
         "/invocations, GET /metrics. A changeover loses no request; a version that does not prove itself leaves "

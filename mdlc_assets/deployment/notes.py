@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import uuid
@@ -44,23 +45,20 @@ class Notes:
             file.flush()
 
 
-def captured(body: bytes, content_type: str, answer: bytes, request_id: str) -> dict[str, Any]:
+def captured(body: bytes, content_type: str, answer: bytes, answer_type: str, request_id: str) -> dict[str, Any]:
     """A request and its answer in the form of SageMaker's data capture; `inferenceId` joins late labels."""
     kind = content_type.partition(";")[0].strip().lower()
 
     def side(mode: str, media: str, data: bytes) -> dict[str, str]:
-        return {
-            "observedContentType": media,
-            "mode": mode,
-            "data": data.decode(errors="replace"),
-            "encoding": _ENCODINGS.get(media, "BASE64"),
-        }
+        encoding = _ENCODINGS.get(media, "BASE64")
+        text = base64.b64encode(data).decode() if encoding == "BASE64" else data.decode(errors="replace")
+        return {"observedContentType": media, "mode": mode, "data": text, "encoding": encoding}
 
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "captureData": {
             "endpointInput": side("INPUT", kind, body),
-            "endpointOutput": side("OUTPUT", "application/json", answer),
+            "endpointOutput": side("OUTPUT", answer_type, answer),
         },
         "eventMetadata": {"eventId": str(uuid.uuid4()), "inferenceId": request_id, "inferenceTime": at},
         "eventVersion": "0",

@@ -73,12 +73,12 @@ class Router:
         """Whether the next request is the version's on trial."""
         return bool(self._trial) and self._turns.take()
 
-    async def ask_trial(self, body: bytes, content_type: str, request_id: str) -> tuple[int, bytes] | None:
+    async def ask_trial(self, body: bytes, content_type: str, wanted: str, request_id: str) -> tuple[int, bytes] | None:
         """The answer of the version on trial, or None when it has failed or takes too long."""
         began = time.perf_counter()
         status, answer = 0, b""
         tally, target = self.trial_tally, self._turn_of(self._trial)
-        headers = {"Content-Type": content_type, "X-Request-Id": request_id}
+        headers = {"Content-Type": content_type, "Accept": wanted, "X-Request-Id": request_id}
         with contextlib.suppress(*_NO_ANSWER):
             status, answer = await target.ask("POST", "/invocations", body, headers, self._trial_seconds)
         failed = status == 0 or status >= 500

@@ -30,6 +30,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from mdlc_assets.deployment.bodies import answer_of, answer_type
 from mdlc_assets.deployment.notes import Notes, captured
 from mdlc_assets.deployment.payload import PayloadError, media_type, read_rows
 from mdlc_assets.deployment.routing import Router, Turns
@@ -150,18 +151,21 @@ class _Server:
     async def _score(self, request: Request, request_id: str) -> Response:
         content_type = request.headers.get("content-type", "")
         media_type(content_type)
+        wanted = answer_type(request.headers.get("accept", ""))
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise PayloadError("send the body without compression", status=415, field="content-encoding")
         body = await self._body(request)
         router = self.state.router
         if router.to_trial():
-            answered = await router.ask_trial(body, content_type, request_id)
+            version = router.trial_version
+            answered = await router.ask_trial(body, content_type, wanted, request_id)
             if answered is not None:
                 status, answer = answered
-                return self._respond(status, answer, request_id=request_id, version=router.trial_version)
-        return await self._score_here(body, content_type, request_id)
+                media = wanted if status == 200 else "application/json"
+                return self._respond(status, answer, media=media, request_id=request_id, version=version)
+        return await self._score_here(body, content_type, wanted, request_id)
 
-    async def _score_here(self, body: bytes, content_type: str, request_id: str) -> Response:
+    async def _score_here(self, body: bytes, content_type: str, wanted: str, request_id: str) -> Response:
         state, began = self.state, time.perf_counter()
         status = 500
         try:
@@ -169,7 +173,11 @@ class _Server:
                 scores = await asyncio.to_thread(self._scores_of, body, content_type)
             else:
                 scores = self._scores_of(body, content_type)
-            answer = json.dumps({"scores": scores, "model_version": state.version, "request_id": request_id}).encode()
+            if wanted == "application/json":
+                content = {"scores": scores, "model_version": state.version, "request_id": request_id}
+                answer = json.dumps(content).encode()
+            else:
+                answer = answer_of(wanted, scores)
             status = 200
         except PayloadError as error:
             status = error.status
@@ -180,8 +188,8 @@ class _Server:
         if state.router.shadowed:
             state.router.copy(body, content_type, request_id, scores)
         if state.notes and state.capture.take():
-            state.notes.write("capture", state.version, captured(body, content_type, answer, request_id))
-        return self._respond(200, answer, request_id=request_id, version=state.version)
+            state.notes.write("capture", state.version, captured(body, content_type, answer, wanted, request_id))
+        return self._respond(200, answer, media=wanted, request_id=request_id, version=state.version)
 
     def _scores_of(self, body: bytes, content_type: str) -> list[float]:
         scorer = self.state.scorer

@@ -33,7 +33,7 @@ class Tally:
         self.rows += len(scores)
         if len(scores) <= _FEW:
             for score in scores:
-                self.scores[min(int(score * SCORE_BINS), SCORE_BINS - 1)] += 1
+                self.scores[max(min(int(score * SCORE_BINS), SCORE_BINS - 1), 0)] += 1
         else:
             counts = np.histogram(scores, bins=SCORE_BINS, range=(0.0, 1.0))[0]
             self.scores.update({number: int(count) for number, count in enumerate(counts) if count})

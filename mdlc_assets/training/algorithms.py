@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mdlc_assets.declaration.model import Model
+from mdlc_assets.training.checkpoints import Checkpoints
+from mdlc_assets.training.equivalents import in_process
+from mdlc_assets.training.estimators import (
+    Recipe,
+    fit_estimator,
+    is_booster,
+    make_estimator,
+    needs_labels,
+    scores_of,
+)
 
 _BOOSTER, _SKOPS, _ABOUT = "model.ubj", "model.skops", "model.json"
 
@@ -31,7 +39,7 @@ class FeatureError(ValueError):
 
 @dataclass(frozen=True)
 class FittedModel:
-    """A classifier that gives each row a score from 0 to 1. `features` are its columns, in order."""
+    """A model that gives each row a score from 0 to 1. `features` are its columns, in order."""
 
     algorithm: str
     features: list[str]
@@ -53,9 +61,7 @@ class FittedModel:
             raise FeatureError(f"{column} is missing or infinite. Mend: give a finite number.")
         if self.mean is not None:
             values = (values - self.mean) / self.scale
-        if self.algorithm == "xgboost":
-            return self.estimator.inplace_predict(values).astype(np.float64)
-        return self.estimator.predict_proba(values)[:, 1].astype(np.float64)
+        return scores_of(self.estimator, values)
 
     def files(self) -> dict[str, bytes]:
         """The model's files by name."""
@@ -66,7 +72,7 @@ class FittedModel:
             "scale": None if self.scale is None else self.scale.tolist(),
         }
         found = {_ABOUT: json.dumps(about, indent=1).encode()}
-        if self.algorithm == "xgboost":
+        if is_booster(self.estimator):
             found[_BOOSTER] = bytes(self.estimator.save_raw("ubj"))
         else:
             import skops.io
@@ -78,7 +84,7 @@ class FittedModel:
         """SHA-256 in hex of what the model is; skops files themselves carry times and addresses."""
         files = self.files()
         total = hashlib.sha256(files[_ABOUT])
-        if self.algorithm == "xgboost":
+        if is_booster(self.estimator):
             total.update(files[_BOOSTER])
         else:
             import joblib
@@ -87,54 +93,53 @@ class FittedModel:
         return total.hexdigest()
 
 
-def fit(model: Model, rows: pl.DataFrame, features: list[str], label: str) -> FittedModel:
+def fit(
+    recipe: Recipe, rows: pl.DataFrame, features: list[str], label: str, checkpoints: Checkpoints | None = None
+) -> FittedModel:
     """Fit the declared algorithm. The same rows and seed give a model with the same digest.
 
     Raises `TrainingDataError` for rows with one class only, or values that are missing or infinite.
+    With `checkpoints`, XGBoost goes on from the newest one and may raise `TrainingStoppedError`.
     """
-    target = rows[label].to_numpy()
-    if len(np.unique(target)) < 2:
-        raise TrainingDataError(
-            f"all {len(target)} training rows have the same label. Mend: train on more days, or check labels."
-        )
+    name, recipe = recipe.algorithm, in_process(recipe)
+    target = _target(rows, label) if needs_labels(recipe.algorithm) else np.zeros(len(rows))
     values = rows.select(features).to_numpy()
     if not np.isfinite(values).all():
         column = features[int(np.argmin(np.isfinite(values).all(axis=0)))]
         raise TrainingDataError(f"feature {column} is missing or infinite in some rows. Mend: rebuild features.")
     mean = scale = None
-    if model.standardise:
+    if recipe.standardise:
         from sklearn.preprocessing import StandardScaler
 
         scaler = StandardScaler().fit(values)
         mean, scale = scaler.mean_, scaler.scale_
         values = (values - mean) / scale
-    estimator = make_estimator(model)
-    estimator.fit(values, target)
-    if model.algorithm == "xgboost":
-        estimator = estimator.get_booster()
-    return FittedModel(model.algorithm, features, estimator, mean, scale)
+    if recipe.algorithm == "xgboost" and checkpoints is not None:
+        estimator = checkpoints.fit(make_estimator(recipe), values, target)
+    else:
+        estimator = fit_estimator(recipe, values, target)
+    return FittedModel(name, features, estimator, mean, scale)
 
 
-def make_estimator(model: Model) -> Any:
-    """The unfitted estimator with the declared hyperparameters and seed."""
-    given = dict(model.hyperparameters)
-    if "random_state" in inspect.signature(_class_of(model.algorithm).__init__).parameters or (
-        model.algorithm == "xgboost"
-    ):
-        given["random_state"] = model.seed
-    return _class_of(model.algorithm)(**given)
-
-
-def known_hyperparameters(algorithm: str) -> list[str]:
-    """What the algorithm's estimator takes."""
-    return sorted(_class_of(algorithm)().get_params())
+def _target(rows: pl.DataFrame, label: str) -> np.ndarray:
+    if label not in rows.columns:
+        raise TrainingDataError(f"the training rows have no column {label}. Mend: give the label's name.")
+    if rows[label].is_null().any():
+        raise TrainingDataError(f"label {label} is missing in some rows. Mend: train on rows whose label is known.")
+    target = rows[label].to_numpy()
+    if len(np.unique(target)) < 2:
+        raise TrainingDataError(
+            f"all {len(target)} training rows have the same label. Mend: train on more days, or check labels."
+        )
+    return target
 
 
 def load_model(files: Mapping[str, bytes]) -> FittedModel:
     """A model from its files. Raises `ModelFileError`; never runs code from the files."""
     try:
         about = json.loads(files[_ABOUT])
-        estimator = _booster(files[_BOOSTER]) if about["algorithm"] == "xgboost" else _sklearn(files[_SKOPS])
+        boosted = _BOOSTER in files or about["algorithm"] == "xgboost"
+        estimator = _booster(files[_BOOSTER]) if boosted else _sklearn(files[_SKOPS])
         scaling = [None if about[key] is None else np.array(about[key]) for key in ("mean", "scale")]
         return FittedModel(about["algorithm"], about["features"], estimator, *scaling)
     except ModelFileError:
@@ -161,18 +166,3 @@ def _sklearn(content: bytes) -> Any:
     if strange:
         raise ModelFileError(f"the model file holds {', '.join(strange)}, which no algorithm of ours writes")
     return skops.io.loads(content, trusted=skops.io.get_untrusted_types(data=content))
-
-
-def _class_of(algorithm: str) -> Any:
-    if algorithm == "xgboost":
-        from xgboost import XGBClassifier
-
-        return XGBClassifier
-    from sklearn import ensemble, linear_model, tree
-
-    return {
-        "logistic_regression": linear_model.LogisticRegression,
-        "decision_tree": tree.DecisionTreeClassifier,
-        "random_forest": ensemble.RandomForestClassifier,
-        "gradient_boosting": ensemble.HistGradientBoostingClassifier,
-    }[algorithm]

@@ -17,6 +17,7 @@ from mdlc_assets.asset_style import (
     plain_asset,
 )
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.declaration.algorithms import algorithm_kind
 from mdlc_assets.resources.lake import DayAbsentError, Lake
 from mdlc_assets.resources.registry import Candidate, Registry, UnknownVersionError, Version
 from mdlc_assets.training.algorithms import FittedModel, TrainingDataError, load_model
@@ -72,7 +73,9 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         return dg.MaterializeResult(metadata={"dagster/column_schema": frame_schema(rows)})
 
     @dg.asset(
-        **daily_asset(lifecycle, "model", "candidate_model", kinds={"mlflow", lifecycle.model.algorithm}),
+        **daily_asset(
+            lifecycle, "model", "candidate_model", kinds={"mlflow", algorithm_kind(lifecycle.model.algorithm)}
+        ),
         deps=[asset_key(lifecycle, "training_set")],
         description=f"A {lifecycle.model.algorithm} model as of the day, registered in MLflow. Training again on "
         "the same data gives the same model and no new version.",

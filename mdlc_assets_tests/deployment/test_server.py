@@ -126,7 +126,7 @@ def test_bad_csv_is_told_what_is_wrong(client: TestClient, lines: str, field: st
     "headers",
     [
         {},
-        {"content-type": "application/x-parquet"},
+        {"content-type": "application/x-recordio-protobuf"},
         {"content-type": "application/json; charset=utf-16"},
         {"content-type": "application/json", "content-encoding": "gzip"},
     ],
