@@ -23,6 +23,7 @@ from mdlc_assets.resources.loopback import Loopback
 # By name: a resource never imports a later stage.
 _WORKER_MODULE = "mdlc_assets.deployment.worker"
 _PING_SECONDS = 5.0
+_REPORT_SECONDS = 2.0
 _FAILED_PINGS = 3
 _OVERDUE_SECONDS = 3.0
 
@@ -103,7 +104,8 @@ class Worker:
     async def report(self) -> dict[str, Any] | None:
         """What the worker has counted, or None when it does not say."""
         try:
-            status, answer = await self.private.ask("GET", "/metrics", headers={"Accept": "application/json"})
+            accept = {"Accept": "application/json"}
+            status, answer = await self.private.ask("GET", "/metrics", headers=accept, seconds=_REPORT_SECONDS)
             return json.loads(answer) if status == 200 else None
         except (OSError, ValueError):
             return None
