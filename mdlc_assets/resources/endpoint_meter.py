@@ -12,6 +12,7 @@ from mdlc_assets.resources.endpoint_alarms import Point, merge
 from mdlc_assets.resources.endpoint_workers import Group, Worker
 
 _KEPT_SECONDS = 4 * 3600
+_PATIENCE, _HASTE = 2.0, 0.3
 _Counts = Mapping[str, Mapping[str, int]]
 
 
@@ -28,7 +29,9 @@ class Meter:
         """Ask all workers, and add a point for each version."""
         workers = [worker for worker in group.workers if worker.running]
         others = [worker for worker in (trial.workers if trial else []) if worker.running]
-        reports = await asyncio.gather(*(worker.report() for worker in [*workers, *others]))
+        # A version on trial that hangs must not hold up the count of its failures.
+        asked = [worker.report(_PATIENCE) for worker in workers] + [worker.report(_HASTE) for worker in others]
+        reports = await asyncio.gather(*asked)
         at = time.monotonic()
         before, self._last = self._last, {}
         live, tried, answered = [], [], []

@@ -23,7 +23,7 @@ from mdlc_assets.resources.loopback import Loopback
 # By name: a resource never imports a later stage.
 _WORKER_MODULE = "mdlc_assets.deployment.worker"
 _PING_SECONDS = 5.0
-_REPORT_SECONDS = 2.0
+_ACCEPT_SECONDS = 10.0
 _FAILED_PINGS = 3
 _OVERDUE_SECONDS = 3.0
 
@@ -72,8 +72,12 @@ class Worker:
 
     async def let_accept(self) -> None:
         """Let it take connections from the public socket. Raises `RefusedError`."""
-        if not await self.tell("accept") or (await self.hear()).get("state") != "accepting":
-            raise RefusedError("the worker ended before it served")
+        try:
+            async with asyncio.timeout(_ACCEPT_SECONDS):
+                if not await self.tell("accept") or (await self.hear()).get("state") != "accepting":
+                    raise RefusedError("the worker ended before it served")
+        except TimeoutError:
+            raise RefusedError("the worker did not take over: it hangs") from None
 
     async def let_go(self, drain_seconds: float) -> None:
         """Ask it to finish; returns once it takes no more connections."""
@@ -101,11 +105,11 @@ class Worker:
             self.signal(signal.SIGKILL)
             await self.process.wait()
 
-    async def report(self) -> dict[str, Any] | None:
-        """What the worker has counted, or None when it does not say."""
+    async def report(self, seconds: float) -> dict[str, Any] | None:
+        """What the worker has counted, or None when it does not say within `seconds`."""
         try:
             accept = {"Accept": "application/json"}
-            status, answer = await self.private.ask("GET", "/metrics", headers=accept, seconds=_REPORT_SECONDS)
+            status, answer = await self.private.ask("GET", "/metrics", headers=accept, seconds=seconds)
             return json.loads(answer) if status == 200 else None
         except (OSError, ValueError):
             return None
