@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mdlc_assets.training.built_in_images import image_address
+from mdlc_assets.resources.sagemaker.built_in_images import image_address
 
 Shape = Literal["supervised", "unsupervised", "forecast", "pairs", "image", "text"]
 _RECORDS = "application/x-recordio-protobuf"

@@ -29,6 +29,9 @@ class SageMaker(dg.ConfigurableResource):
     role: str = Field(default="", description="The role that jobs and models run under: an ARN.")
     bucket: str = Field(default="", description="Where inputs and outputs lie: s3://bucket/prefix.")
     image: str = Field(default="", description="The platform's own image, which trains and serves.")
+    commands: dict[str, list[str]] = Field(
+        default={}, description="Local form: the command that stands in for an image, by the image's address."
+    )
     endpoint_url: str = Field(default="", description="Another address of AWS's services, such as moto's.")
 
     def client(self, service: Service = "sagemaker") -> Any:
@@ -46,7 +49,7 @@ class SageMaker(dg.ConfigurableResource):
         """What the local form remembers."""
         if not self.root:
             raise SettingError("root", "the local form of SageMaker needs a folder", "give `root`")
-        return LocalState(self.root, self.region_name())
+        return LocalState(self.root, self.region_name(), self.commands)
 
     def storage(self, prefix: str = "") -> Storage:
         """Where inputs and outputs lie; its locations are s3:// addresses in either form."""

@@ -16,7 +16,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,17 @@ def refusal(code: str, message: str, operation: str = "", status: int = 400) -> 
 
 
 class LocalState:
-    """The folder `root`, and what each handler needs of it."""
+    """The folder `root`, and what each handler needs of it. `commands` stand in for images, by their address."""
 
-    def __init__(self, root: Path | str, region: str = "us-east-1") -> None:
+    def __init__(
+        self,
+        root: Path | str,
+        region: str = "us-east-1",
+        commands: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self.root = Path(root).expanduser().absolute()
         self.region = region
+        self.commands = dict(commands or {})
 
     def arn(self, kind: str, name: str) -> str:
         """The address of a thing; `kind` as AWS writes it: training-job, model, model-package ..."""
@@ -139,6 +145,25 @@ class LocalBuckets(FolderStorage):
 
     def location(self, name: str) -> str:
         return f"{self.address}/{name}"
+
+
+def page(
+    documents: Sequence[Document], request: Mapping[str, Any], name: str, kind: str = ""
+) -> tuple[list[Document], str | None]:
+    """The page that a List... request asks for, and the token of the next; `name` is the key of their names."""
+    found = [document for document in documents if request.get("NameContains", "") in document[name]]
+    for asked, key in (("StatusEquals", f"{kind}Status"), ("ModelApprovalStatus", "ModelApprovalStatus")):
+        if asked in request:
+            found = [document for document in found if document.get(key) == request[asked]]
+    by_name = request.get("SortBy") == "Name"
+    found.sort(
+        key=lambda document: (document[name] if by_name else document.get("CreationTime", 0), document[name]),
+        # Newest first, unless the request says otherwise; names from A on.
+        reverse=request.get("SortOrder", "Ascending" if by_name else "Descending") == "Descending",
+    )
+    start, size = int(request.get("NextToken", 0)), int(request.get("MaxResults", 10))
+    following = str(start + size) if len(found) > start + size else None
+    return found[start : start + size], following
 
 
 def now() -> float:
