@@ -27,6 +27,7 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from mdlc_assets.resources.endpoint_state import (
     Rollout,
     Serving,
     check_host,
+    read_json,
     read_request,
     read_state,
     write_state,
@@ -150,7 +152,9 @@ class Supervisor:
         Returns why it serves, in words.
         """
         # Where load has called for more workers, the new version must be able to carry it as well.
-        count = max(serving.workers, len(self.group.workers) if self.group and serving.most_workers else 0)
+        count = max(
+            serving.workers, len(self.group.workers) if self.group and self._scaled(serving).most_workers else 0
+        )
         green = self.trial = Group(serving)
         why = "it was healthy; nothing watched it"
         try:
@@ -334,7 +338,7 @@ class Supervisor:
             if self.meter.shadow and self.meter.shadow != self.state.shadow_report:
                 self.state.shadow_report = self.meter.shadow
                 self._write()
-            serving = group.serving
+            serving = self._scaled(group.serving)
             if serving.most_workers <= serving.workers or group is not self.group:
                 continue
             load = 60 * self.meter.rate(_LOAD_SECONDS) / serving.calls_per_minute
@@ -350,6 +354,19 @@ class Supervisor:
                 self.going.append(leaver)
                 self._write()
                 await leaver.let_go(serving.drain_seconds)
+
+    def _scaled(self, serving: Serving) -> Serving:
+        """What is served, with the bounds that were set since (scaling.json)."""
+        found = read_json(self.folder / "scaling.json") or {}
+        if not {"least", "most", "calls_per_minute"} <= set(found):
+            return serving
+        return replace(
+            serving,
+            workers=found["least"],
+            most_workers=found["most"],
+            calls_per_minute=found["calls_per_minute"],
+            scale_in_seconds=found["scale_in_seconds"],
+        )
 
     async def _scale_out(self, group: Group, wanted: int) -> None:
         self.state.wanted = wanted

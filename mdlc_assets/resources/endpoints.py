@@ -43,6 +43,7 @@ _POLL_SECONDS = 0.03
 _START_SECONDS = 20.0
 _SUPERVISOR_MODULE = "mdlc_assets.resources.endpoint_supervisor"
 _LONGEST_LOG = 1_000_000
+_DRAIN_SECONDS = 10.0
 
 
 class EndpointError(RuntimeError):
@@ -76,6 +77,15 @@ class Deployed:
     changed: bool
     why: str = ""
     shadow_problem: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a request: why it was refused (nothing when it was not), and the verdict in words."""
+
+    refused: str
+    rolled_back: bool
+    why: str
 
 
 @dataclass(frozen=True)
@@ -140,48 +150,90 @@ class Endpoints(dg.ConfigurableResource):
         `DeploymentRolledBackError` when its rollout was taken back: what served before still does. Raises
         `EndpointError` when the endpoint itself cannot run.
         """
-        folder = self._folder(lifecycle)
-        source = Path(model_folder)
-        if not source.is_dir():
-            raise EndpointError(f"there is no model folder {source}. Mend: give the folder of a saved model.")
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = self._prepared(lifecycle, model_folder)
+        serving = (workers, drain_seconds, config, most_workers, calls_per_minute, scale_in_seconds, capture)
         with _locked(folder):
-            staged = stage_model(source, folder / "models", version)
-            wanted = Serving(
-                version,
-                str(staged),
-                workers,
-                drain_seconds,
-                config,
-                most_workers,
-                calls_per_minute,
-                scale_in_seconds,
-                capture,
-            )
-            beside = None
-            if shadow is not None:
-                copy = stage_model(shadow.model_folder, folder / "models", shadow.version)
-                beside = Serving(shadow.version, str(copy), drain_seconds=drain_seconds)
-            state = read_state(folder)
-            changed = state.serving != wanted or _condition(state) != "serving"
-            if port and state.port not in (0, port) and _alive(state):
-                raise EndpointError(
-                    f"{lifecycle} serves on port {state.port}, not {port}. Mend: stop the endpoint first."
-                )
-            if changed or state.shadow != beside:
-                state = self._start_supervisor(folder, port)
+            request = self._wanted(folder, model_folder, version, health_seconds, plan, shadow, *serving)
+            before = read_state(folder)
+            changed = before.serving != request.serving or _condition(before) != "serving"
+            self._refuse_other_port(lifecycle, before, port)
+            state = before
+            if changed or before.shadow != request.shadow:
+                self._start_supervisor(folder, port)
                 # It brings up what served last by itself; when that is what is wanted, that is all.
-                request = EndpointRequest(uuid.uuid4().hex, wanted, health_seconds, plan or Plan(), beside)
+                self._ask(folder, request)
                 try:
-                    state = self._request(folder, request)
+                    state = self._answer(folder, request)
                 finally:
                     self._clear_models(folder, read_state(folder))
             url, pid = self._url(state), state.workers[0].pid
             return Deployed(url, version, pid, state.previous, changed, state.why, state.shadow_problem)
 
+    def begin(
+        self,
+        lifecycle: str,
+        model_folder: Path | str,
+        version: int,
+        health_seconds: float,
+        workers: int,
+        *,
+        port: int,
+        plan: Plan,
+        shadow: Shadow | None,
+        config: str,
+        capture: float,
+    ) -> str:
+        """As `deploy`, without waiting: the supervisor sees it through. The answer is for `outcome`."""
+        folder = self._prepared(lifecycle, model_folder)
+        with _locked(folder):
+            self._refuse_other_port(lifecycle, read_state(folder), port)
+            self._clear_models(folder, read_state(folder))
+            serving = (workers, _DRAIN_SECONDS, config, 0, 0.0, 60.0, capture)
+            request = self._wanted(folder, model_folder, version, health_seconds, plan, shadow, *serving)
+            self._start_supervisor(folder, port)
+            self._ask(folder, request)
+            return request.id
+
+    def outcome(self, lifecycle: str, request: str) -> Outcome | None:
+        """What became of a request; None while the supervisor works on it."""
+        state = read_state(self.folder(lifecycle))
+        if state.handled == request:
+            return Outcome(state.refused, state.rolled_back, state.why)
+        if not _alive(state):
+            return Outcome("its supervisor has ended", False, "the supervisor has ended")
+        return None
+
+    def _prepared(self, lifecycle: str, model_folder: Path | str) -> Path:
+        folder = self.folder(lifecycle)
+        if not Path(model_folder).is_dir():
+            raise EndpointError(f"there is no model folder {model_folder}. Mend: give the folder of a saved model.")
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
+
+    def _wanted(
+        self,
+        folder: Path,
+        model_folder: Path | str,
+        version: int,
+        health_seconds: float,
+        plan: Plan | None,
+        shadow: Shadow | None,
+        *serving: Any,
+    ) -> EndpointRequest:
+        wanted = Serving(version, str(stage_model(Path(model_folder), folder / "models", version)), *serving)
+        beside = None
+        if shadow is not None:
+            copy = stage_model(shadow.model_folder, folder / "models", shadow.version)
+            beside = Serving(shadow.version, str(copy), drain_seconds=wanted.drain_seconds)
+        return EndpointRequest(uuid.uuid4().hex, wanted, health_seconds, plan or Plan(), beside)
+
+    def _refuse_other_port(self, lifecycle: str, state: EndpointState, port: int) -> None:
+        if port and state.port not in (0, port) and _alive(state):
+            raise EndpointError(f"{lifecycle} serves on port {state.port}, not {port}. Mend: stop the endpoint first.")
+
     def status(self, lifecycle: str) -> EndpointStatus:
         """What the endpoint of a lifecycle is and does. Changes nothing."""
-        state = read_state(self._folder(lifecycle))
+        state = read_state(self.folder(lifecycle))
         running = [worker for worker in state.workers if worker.alive()]
         return EndpointStatus(
             _condition(state),
@@ -203,7 +255,7 @@ class Endpoints(dg.ConfigurableResource):
 
         Says whether there was one.
         """
-        folder = self._folder(lifecycle)
+        folder = self.folder(lifecycle)
         state = read_state(folder)
         if state.rollout is None or not _alive(state):
             return False
@@ -212,7 +264,7 @@ class Endpoints(dg.ConfigurableResource):
 
     def notes(self, lifecycle: str) -> Path:
         """Where captured traffic and shadow comparisons lie, as JSON lines."""
-        return self._folder(lifecycle) / "notes"
+        return self.folder(lifecycle) / "notes"
 
     def headers(self) -> dict[str, str]:
         """What a caller on this machine must send along: the token, where the environment has one."""
@@ -221,7 +273,7 @@ class Endpoints(dg.ConfigurableResource):
 
     def stop(self, lifecycle: str) -> None:
         """Take the endpoint down; requests under way are answered first. Nothing happens when none runs."""
-        folder = self._folder(lifecycle)
+        folder = self.folder(lifecycle)
         if not folder.exists():
             return
         with _locked(folder):
@@ -243,7 +295,8 @@ class Endpoints(dg.ConfigurableResource):
             state.shadow, state.rollout = None, None
             write_state(folder, state)
 
-    def _folder(self, lifecycle: str) -> Path:
+    def folder(self, lifecycle: str) -> Path:
+        """Where an endpoint's state lies."""
         if not _NAME.match(lifecycle):
             raise EndpointError(f"{lifecycle!r} is not the name of a lifecycle")
         return Path(self.root).expanduser().absolute() / lifecycle
@@ -289,11 +342,13 @@ class Endpoints(dg.ConfigurableResource):
             raise EndpointError(f"the endpoint's supervisor did not start: {_tail(log_path)}")
         return state
 
-    def _request(self, folder: Path, request: EndpointRequest) -> EndpointState:
+    def _ask(self, folder: Path, request: EndpointRequest) -> None:
         write_request(folder, request)
-        state = read_state(folder)
-        if state.supervisor:
-            state.supervisor.signal(signal.SIGHUP)
+        supervisor = read_state(folder).supervisor
+        if supervisor:
+            supervisor.signal(signal.SIGHUP)
+
+    def _answer(self, folder: Path, request: EndpointRequest) -> EndpointState:
         # What served last comes up first where the supervisor is new.
         patience = 2 * request.health_seconds + request.plan.seconds() + _START_SECONDS
 
