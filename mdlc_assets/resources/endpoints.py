@@ -30,6 +30,7 @@ from mdlc_assets.resources.endpoint_state import (
     Rollout,
     Serving,
     check_host,
+    read_request,
     read_state,
     write_json,
     write_request,
@@ -194,6 +195,15 @@ class Endpoints(dg.ConfigurableResource):
             self._ask(folder, request)
             return request.id
 
+    def revive(self, lifecycle: str) -> None:
+        """Start the supervisor again where it was killed: it brings up what served, and goes on with a request."""
+        folder = self.folder(lifecycle)
+        state, request = read_state(folder), read_request(folder)
+        wanted = state.serving is not None or (request is not None and request.id != state.handled)
+        if wanted and not _alive(state):
+            with _locked(folder):
+                self._start_supervisor(folder, 0)
+
     def outcome(self, lifecycle: str, request: str) -> Outcome | None:
         """What became of a request; None while the supervisor works on it."""
         state = read_state(self.folder(lifecycle))
@@ -293,6 +303,9 @@ class Endpoints(dg.ConfigurableResource):
                 state.previous = state.serving.version
             state.serving, state.supervisor, state.workers, state.others = None, None, [], []
             state.shadow, state.rollout = None, None
+            # What was under way is not taken up again.
+            asked = read_request(folder)
+            state.handled = asked.id if asked else state.handled
             write_state(folder, state)
 
     def folder(self, lifecycle: str) -> Path:
@@ -377,7 +390,7 @@ class Endpoints(dg.ConfigurableResource):
         """Models that neither serve nor served just before are not kept."""
         kept = {state.previous}
         kept |= {one.version for one in (state.serving, state.shadow) if one}
-        for model in (folder / "models").iterdir():
+        for model in (folder / "models").glob("*"):
             version = model.name.partition("-")[0]
             if not version.isdigit() or int(version) not in kept:
                 shutil.rmtree(model, ignore_errors=True)

@@ -22,6 +22,7 @@ from mdlc_assets.deployment.predictions import prediction_problems, score_day, s
 from mdlc_assets.resources.endpoints import Endpoints
 from mdlc_assets.resources.lake import Lake
 from mdlc_assets.resources.registry import Candidate, Registry
+from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.training.algorithms import FittedModel
 from mdlc_assets_tests.deployment.models import fit_model
 
@@ -36,13 +37,21 @@ class Platform:
     lake: Lake
     registry: Registry
     endpoints: Endpoints
+    sagemaker: SageMaker
     models: dict[int, FittedModel]
 
     def resources(self) -> dict[str, object]:
-        return {"lake": self.lake, "registry": self.registry, "endpoints": self.endpoints}
+        return {
+            "lake": self.lake,
+            "registry": self.registry,
+            "endpoints": self.endpoints,
+            "sagemaker": self.sagemaker,
+        }
 
     def approve(self, version: int) -> None:
-        self.registry.point(NAME, "champion", self.registry.version(NAME, version))
+        chosen = self.registry.version(NAME, version)
+        self.registry.record(NAME, "approve", chosen, "ann", "good enough")
+        self.registry.point(NAME, "champion", chosen)
 
     def run(
         self,
@@ -91,7 +100,9 @@ def _features(day: date, rows: int = 50) -> pl.DataFrame:
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     root = tmp_path_factory.mktemp("platform")
     registry = Registry(tracking_uri=f"sqlite:///{root}/mlflow/mlflow.db", artifact_root=str(root / "artifacts"))
-    platform = Platform(Lake(root=str(root / "lake")), registry, Endpoints(root=str(root / "endpoints")), {})
+    sagemaker = SageMaker(root=str(root / "sagemaker"))
+    endpoints = Endpoints(root=str(root / "sagemaker" / "endpoints"))
+    platform = Platform(Lake(root=str(root / "lake")), registry, endpoints, sagemaker, {})
     for day in DAYS:
         platform.lake.table(NAME, "features").write_day(day, _features(day))
     for seed in (1, 2):
@@ -165,12 +176,14 @@ def test_the_endpoint_serves_the_champion_and_changes_over(platform: Platform) -
     seen = []
     for result in (first, again, second):
         (event,) = result.asset_materializations_for_node(f"{NAME}__endpoint")
-        seen.append([event.metadata[key].value for key in ("version", "previous_version", "changed")])
-        (check,) = result.get_asset_check_evaluations()
-        assert check.check_name == "endpoint_answers"
-        assert check.passed, check.description
-        assert check.metadata["largest_difference"].value <= 1e-12
-    assert seen == [[1, "none", True], [1, "none", False], [2, 1, True]]
+        seen.append([event.metadata[key].value for key in ("version", "previous_version", "verdict")])
+        checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+        assert set(checks) == {"endpoint_answers", "rollout"}
+        assert all(check.passed for check in checks.values()), checks
+        assert checks["endpoint_answers"].metadata["largest_difference"].value <= 1e-12
+    assert seen == [[1, "none", "deployed"], [1, "none", "unchanged"], [2, 1, "deployed"]]
+    trail = [(entry["action"], entry["version"]) for entry in platform.registry.audit(NAME)]
+    assert trail == [("approve", 1), ("deploy", 1), ("approve", 2), ("deploy", 2)]
     row = dict.fromkeys(LIFECYCLE.features.names(), 0.0)
     url = platform.endpoints.status(NAME).url
     assert httpx.post(f"{url}/invocations", json={"instances": [row]}).json()["model_version"] == 2
@@ -183,7 +196,8 @@ def test_an_endpoint_that_answers_otherwise_than_batch_fails_its_check(platform:
     platform.endpoints.deploy(NAME, tmp_path, 2)
 
     def check() -> dg.AssetCheckEvaluation:
-        result = platform.run(selection=dg.AssetSelection.checks_for_assets(asset_key(LIFECYCLE, "endpoint")))
+        key = dg.AssetCheckKey(asset_key(LIFECYCLE, "endpoint"), "endpoint_answers")
+        result = platform.run(selection=dg.AssetSelection.checks(key))
         (evaluation,) = result.get_asset_check_evaluations()
         return evaluation
 

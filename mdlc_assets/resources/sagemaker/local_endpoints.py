@@ -23,6 +23,7 @@ from mdlc_assets.resources.sagemaker.local_alarms import alarm_folder
 from mdlc_assets.resources.sagemaker.local_state import Document, LocalState, now, page, refusal
 
 KIND, CONFIG = "endpoint", "endpoint-config"
+_ROLLED_BACK = "rolled back: "
 _STRATEGIES: dict[str, Strategy] = {"ALL_AT_ONCE": "all_at_once", "CANARY": "canary", "LINEAR": "linear"}
 
 
@@ -86,22 +87,34 @@ class LocalEndpoints:
         """What an endpoint is and does. After a rollback it is in service again, with the configuration before."""
         name = request["EndpointName"]
         known = self._endpoint(name)
-        outcome = self.endpoints.outcome(_lifecycle(name), known.get("request", ""))
-        failed = known.get("failed") or (outcome.refused if outcome else "")
+        lifecycle = _lifecycle(name)
+        # As on AWS, what has died comes back by itself; what was stopped on this machine is gone.
+        self.endpoints.revive(lifecycle)
+        outcome = self.endpoints.outcome(lifecycle, known.get("request", ""))
+        stopped = self.endpoints.status(lifecycle).condition in ("stopped", "absent")
+        if stopped and outcome and not outcome.refused and not known.get("failed"):
+            self.state.delete(KIND, name)
+            self._endpoint(name)
+        failed = known.get("failed") or ""
+        if outcome and outcome.refused:
+            failed = f"{_ROLLED_BACK if outcome.rolled_back else ''}{outcome.refused}"
         config, status = known["wanted"], "InService"
         if outcome is None and not known.get("failed"):
             status = "Updating" if known["before"] else "Creating"
             config = known["before"] or known["wanted"]
         elif failed:
             config, status = known["before"] or known["wanted"], "InService" if known["before"] else "Failed"
-        running = self.endpoints.status(_lifecycle(name)).workers
+        now_serving = self.endpoints.status(lifecycle)
+        if status == "InService" and now_serving.version is not None:
+            # Somebody may have put another model there without SageMaker's requests.
+            config = now_serving.config or "unknown"
         return {
             **known,
             "EndpointConfigName": config,
             "EndpointStatus": status,
             "FailureReason": failed or None,
             "LastModifiedTime": known["changed"],
-            "ProductionVariants": [{"VariantName": "live", "CurrentInstanceCount": running}],
+            "ProductionVariants": [{"VariantName": "live", "CurrentInstanceCount": now_serving.workers}],
         }
 
     def list_endpoints(self, request: Document) -> Document:
