@@ -19,6 +19,7 @@ from mdlc_assets.deployment.predictions import (
     score_days,
     score_quantiles,
 )
+from mdlc_assets.deployment.scoring import in_one_thread
 from mdlc_assets.resources.endpoints import EndpointError, Endpoints
 from mdlc_assets.resources.lake import DayAbsentError, Lake
 from mdlc_assets.resources.registry import Registry, UnknownVersionError, Version
@@ -52,7 +53,7 @@ def _batch_predictions(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
     )
     def batch_predictions(context: dg.AssetExecutionContext, lake: Lake, registry: Registry) -> dg.MaterializeResult:
         version = _champion(registry, lifecycle)
-        model = load_model(registry.files(version))
+        model = in_one_thread(load_model(registry.files(version)))
         features, table = lake.table(name, "features"), lake.table(name, "batch_predictions")
         counts: Any = 0
         rows = 0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from mdlc_assets.training.algorithms import FittedModel, load_model
+from mdlc_assets.training.estimators import is_booster
 
 
 class ArrayScorer:
@@ -23,6 +25,15 @@ class ArrayScorer:
     def score_rows(self, rows: np.ndarray) -> np.ndarray:
         """Scores in 0 to 1, shape (rows,), for float64 rows of shape (rows, features)."""
         return self.model.score_array(rows)
+
+
+def in_one_thread(model: FittedModel) -> FittedModel:
+    """The same model, each of whose calls keeps to one thread, for callers that have threads of their own."""
+    if not is_booster(model.estimator):
+        return model
+    booster = model.estimator.copy()
+    booster.set_param({"nthread": 1})
+    return replace(model, estimator=booster)
 
 
 def load_scorer(folder: Path) -> ArrayScorer:

@@ -19,6 +19,7 @@ from mdlc_assets.asset_style import asset_key
 from mdlc_assets.declaration import LifecycleDeclaration, read_declaration
 from mdlc_assets.deployment.assets import deployment_definitions
 from mdlc_assets.deployment.predictions import prediction_problems, score_day, score_days, score_quantiles
+from mdlc_assets.deployment.scoring import in_one_thread
 from mdlc_assets.resources.endpoints import Endpoints
 from mdlc_assets.resources.lake import Lake
 from mdlc_assets.resources.registry import Candidate, Registry
@@ -247,13 +248,14 @@ def test_an_empty_day_gives_an_empty_table() -> None:
     assert prediction_problems(scored, features, "transaction_id") == []
 
 
-def test_days_scored_in_blocks_are_as_scored_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_days_scored_side_by_side_are_as_scored_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     model = fit_model(1, tuple(LIFECYCLE.features.names()))
     kept = ["transaction_id", "event_time", "customer_id"]
-    sizes = dict(zip([*DAYS, date(2018, 5, 4)], (50, 0, 30, 7), strict=True))
-    for rows in (1, 40, 1000):
-        monkeypatch.setattr("mdlc_assets.deployment.predictions._BLOCK_ROWS", rows)
-        scored = list(score_days(sizes, lambda day: _features(day, sizes[day]), model, 1, kept))
+    sizes = {DAYS[0] + timedelta(days=i): rows for i, rows in enumerate((50, 0, 30, 7, 900, 1, 2))}
+    for cores in (1, 2, 5):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        one_thread = in_one_thread(model)
+        scored = list(score_days(sizes, lambda day: _features(day, sizes[day]), one_thread, 1, kept))
         assert [day for day, _ in scored] == list(sizes)
         for day, frame in scored:
             assert frame.equals(score_day(_features(day, sizes[day]), model, 1, kept))
