@@ -21,19 +21,18 @@ import asyncio
 import contextlib
 import fcntl
 import logging
-import math
 import os
 import signal
 import socket
 import sys
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mdlc_assets.resources.endpoint_meter import Meter
 from mdlc_assets.resources.endpoint_plan import Plan
+from mdlc_assets.resources.endpoint_scaling import scaled, workers_for
 from mdlc_assets.resources.endpoint_state import (
     TOKEN_VARIABLE,
     EndpointRequest,
@@ -42,13 +41,12 @@ from mdlc_assets.resources.endpoint_state import (
     Rollout,
     Serving,
     check_host,
-    read_json,
     read_request,
     read_state,
     write_state,
 )
 from mdlc_assets.resources.endpoint_trial import RolledBackError, Trial
-from mdlc_assets.resources.endpoint_workers import Group, RefusedError, Worker, start_worker
+from mdlc_assets.resources.endpoint_workers import Group, RefusedError, Worker, open_public_socket, start_worker
 
 _TICK_SECONDS = 2.0
 _MEASURE_SECONDS = 1.0
@@ -57,19 +55,6 @@ _LONGEST_BACKOFF_SECONDS = 30.0
 _ORPHAN_SECONDS = 0.5
 _RESTART_HEALTH_SECONDS = 60.0
 _LOG = logging.getLogger("mdlc.supervisor")
-
-
-def open_public_socket(host: str, port: int) -> socket.socket:
-    """A listening socket. SO_REUSEPORT lets a new supervisor in beside workers whose own was killed."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio turns Nagle's algorithm off on each connection (40 ms an answer).
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listening.bind((host, port))
-    listening.listen(2048)
-    listening.setblocking(False)
-    return listening
 
 
 class Supervisor:
@@ -153,7 +138,7 @@ class Supervisor:
         """
         # Where load has called for more workers, the new version must be able to carry it as well.
         count = max(
-            serving.workers, len(self.group.workers) if self.group and self._scaled(serving).most_workers else 0
+            serving.workers, len(self.group.workers) if self.group and scaled(serving, self.folder).most_workers else 0
         )
         green = self.trial = Group(serving)
         why = "it was healthy; nothing watched it"
@@ -338,11 +323,10 @@ class Supervisor:
             if self.meter.shadow and self.meter.shadow != self.state.shadow_report:
                 self.state.shadow_report = self.meter.shadow
                 self._write()
-            serving = self._scaled(group.serving)
+            serving = scaled(group.serving, self.folder)
             if serving.most_workers <= serving.workers or group is not self.group:
                 continue
-            load = 60 * self.meter.rate(_LOAD_SECONDS) / serving.calls_per_minute
-            wanted = min(max(math.ceil(load), serving.workers), serving.most_workers)
+            wanted = workers_for(serving, self.meter.rate(_LOAD_SECONDS))
             if wanted >= len(group.workers):
                 idle_since = time.monotonic()
             if wanted > len(group.workers):
@@ -354,19 +338,6 @@ class Supervisor:
                 self.going.append(leaver)
                 self._write()
                 await leaver.let_go(serving.drain_seconds)
-
-    def _scaled(self, serving: Serving) -> Serving:
-        """What is served, with the bounds that were set since (scaling.json)."""
-        found = read_json(self.folder / "scaling.json") or {}
-        if not {"least", "most", "calls_per_minute"} <= set(found):
-            return serving
-        return replace(
-            serving,
-            workers=found["least"],
-            most_workers=found["most"],
-            calls_per_minute=found["calls_per_minute"],
-            scale_in_seconds=found["scale_in_seconds"],
-        )
 
     async def _scale_out(self, group: Group, wanted: int) -> None:
         self.state.wanted = wanted

@@ -132,6 +132,19 @@ class Group:
         return [worker.private.port for worker in self.workers if worker.running]
 
 
+def open_public_socket(host: str, port: int) -> socket.socket:
+    """A listening socket. SO_REUSEPORT lets a new supervisor in beside workers whose own was killed."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named, asyncio turns Nagle's algorithm off on each connection (40 ms an answer).
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listening.bind((host, port))
+    listening.listen(2048)
+    listening.setblocking(False)
+    return listening
+
+
 async def start_worker(group: Group, public: socket.socket, notes: Path) -> Worker:
     """A worker that has answered /ping and a probe on its private port. Raises `RefusedError`.
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,6 +19,7 @@ from typing import Any, Literal
 
 import dagster as dg
 
+from mdlc_assets.resources.endpoint_models import clear_models, stage_model
 from mdlc_assets.resources.endpoint_plan import Plan
 from mdlc_assets.resources.endpoint_state import (
     TOKEN_VARIABLE,
@@ -166,7 +165,7 @@ class Endpoints(dg.ConfigurableResource):
                 try:
                     state = self._answer(folder, request)
                 finally:
-                    self._clear_models(folder, read_state(folder))
+                    clear_models(folder / "models", read_state(folder))
             url, pid = self._url(state), state.workers[0].pid
             return Deployed(url, version, pid, state.previous, changed, state.why, state.shadow_problem)
 
@@ -188,7 +187,7 @@ class Endpoints(dg.ConfigurableResource):
         folder = self._prepared(lifecycle, model_folder)
         with _locked(folder):
             self._refuse_other_port(lifecycle, read_state(folder), port)
-            self._clear_models(folder, read_state(folder))
+            clear_models(folder / "models", read_state(folder))
             serving = (workers, _DRAIN_SECONDS, config, 0, 0.0, 60.0, capture)
             request = self._wanted(folder, model_folder, version, health_seconds, plan, shadow, *serving)
             self._start_supervisor(folder, port)
@@ -206,9 +205,12 @@ class Endpoints(dg.ConfigurableResource):
 
     def outcome(self, lifecycle: str, request: str) -> Outcome | None:
         """What became of a request; None while the supervisor works on it."""
-        state = read_state(self.folder(lifecycle))
+        state, last = read_state(self.folder(lifecycle)), read_request(self.folder(lifecycle))
         if state.handled == request:
             return Outcome(state.refused, state.rolled_back, state.why)
+        if last is None or last.id != request:
+            # Another request has taken its place, and what it came to is not this one's.
+            return Outcome("", False, state.why)
         if not _alive(state):
             return Outcome("its supervisor has ended", False, "the supervisor has ended")
         return None
@@ -385,34 +387,6 @@ class Endpoints(dg.ConfigurableResource):
                 f"Mend: see {folder / 'endpoint.log'}; approve a version that loads and scores."
             )
         return state
-
-    def _clear_models(self, folder: Path, state: EndpointState) -> None:
-        """Models that neither serve nor served just before are not kept."""
-        kept = {state.previous}
-        kept |= {one.version for one in (state.serving, state.shadow) if one}
-        for model in (folder / "models").glob("*"):
-            version = model.name.partition("-")[0]
-            if not version.isdigit() or int(version) not in kept:
-                shutil.rmtree(model, ignore_errors=True)
-
-
-def stage_model(source: Path, models: Path, version: int) -> Path:
-    """A copy of a model folder, `<version>-<digest>`, wholly there or not at all."""
-    digest = hashlib.sha256()
-    for file in sorted(source.rglob("*")):
-        if file.is_file():
-            digest.update(f"{file.relative_to(source).as_posix()}\0".encode())
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
-    staged = models / f"{version}-{digest.hexdigest()[:12]}"
-    if not staged.exists():
-        models.mkdir(parents=True, exist_ok=True)
-        temporary = models / f".{staged.name}.{uuid.uuid4().hex}"
-        try:
-            shutil.copytree(source, temporary)
-            temporary.replace(staged)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return staged
 
 
 def _condition(state: EndpointState) -> Condition:
