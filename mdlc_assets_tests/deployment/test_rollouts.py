@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -315,6 +316,30 @@ def test_workers_follow_the_load(endpoints: Endpoints, models: dict[int, Path]) 
 
     answers = under_load(url, 60, until_two)
     assert eventually(lambda: endpoints.status(NAME).workers == 1, SECONDS)
+    assert answers.failed == []
+    assert set(answers.statuses()) == {200}
+    assert endpoints.status(NAME).condition == "serving"
+
+
+def test_slow_callers_and_large_bodies_get_their_answer_and_hold_nobody_up(
+    endpoints: Endpoints, models: dict[int, Path]
+) -> None:
+    url = endpoints.deploy(NAME, models[1], 1, SECONDS).url
+    address = ("127.0.0.1", int(url.rpartition(":")[2]))
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+    slow = [socket.create_connection(address) for _ in range(50)]
+    for connection in slow:
+        connection.sendall(head)
+
+    def large() -> None:
+        for kind in ("application/json", "text/csv"):
+            answer = httpx.post(f"{url}/invocations", content=b" " * 100_000_000, headers={"content-type": kind})
+            assert answer.status_code == 413
+            assert "6,291,456 bytes" in answer.json()["error"]
+
+    answers = under_load(url, 50, large)
+    for connection in slow:
+        connection.close()
     assert answers.failed == []
     assert set(answers.statuses()) == {200}
     assert endpoints.status(NAME).condition == "serving"
