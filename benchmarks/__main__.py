@@ -5,10 +5,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from benchmarks import batch_scoring, features, history, serving
+from benchmarks import batch_scoring, features, history, serving, training
 
 if __name__ == "__main__":
     source = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/payments")
-    for benchmark, given in ((features, source), (history, source), (serving, 2_000), (batch_scoring, None)):
+    for benchmark, given in (
+        (features, source),
+        (history, source),
+        (serving, 2_000),
+        (batch_scoring, None),
+        (training, None),
+    ):
         print(f"\n## {benchmark.__name__}\n")
         benchmark.main(*([] if given is None else [given]))

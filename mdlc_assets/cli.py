@@ -169,6 +169,19 @@ def rollback(reason: str, approver: str, lifecycle: str) -> None:
     _say(ran.error or f"Version {champion.version} of {lifecycle} serves again.", ran.success)
 
 
+@main.command("take-back")
+@click.option("--reason", required=True)
+@click.option("--who", default=lambda: os.environ.get("USER", ""))
+@click.option("--lifecycle", default="payments_fraud", show_default=True)
+def take_back(reason: str, who: str, lifecycle: str) -> None:
+    """Roll back a rollout that is under way: what served before takes everything again."""
+    from mdlc_assets.definitions import embedded_resources
+    from mdlc_assets.home import Home
+
+    done = embedded_resources(Home())["endpoints"].take_back(lifecycle, who, reason)
+    _say("The rollout is taken back." if done else f"No rollout of {lifecycle} is under way.", done)
+
+
 @main.command()
 @click.option("--lifecycle", default="payments_fraud", show_default=True)
 def stop(lifecycle: str) -> None:

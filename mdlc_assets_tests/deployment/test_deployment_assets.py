@@ -194,7 +194,7 @@ def test_an_endpoint_that_answers_otherwise_than_batch_fails_its_check(platform:
     # A model that was put there under the champion's number by other means.
     for name, content in fit_model(9, tuple(LIFECYCLE.features.names())).files().items():
         (tmp_path / name).write_bytes(content)
-    platform.endpoints.deploy(NAME, tmp_path, 2)
+    platform.endpoints.deploy(NAME, tmp_path, 2, health_seconds=120)
 
     def check() -> dg.AssetCheckEvaluation:
         key = dg.AssetCheckKey(asset_key(LIFECYCLE, "endpoint"), "endpoint_answers")

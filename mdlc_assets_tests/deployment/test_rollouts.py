@@ -95,6 +95,7 @@ def eventually(holds: Callable[[], bool], seconds: float = 30) -> bool:
     return holds()
 
 
+@pytest.mark.slow
 def test_changeovers_and_an_automatic_rollback_lose_no_request(endpoints: Endpoints, models: dict[int, Path]) -> None:
     seconds = float(os.environ.get("MDLC_LOAD_SECONDS", "20"))
     bake = seconds / 10
