@@ -12,10 +12,9 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import dagster as dg
 
@@ -26,7 +25,6 @@ from mdlc_assets.resources.endpoint_state import (
     EndpointRequest,
     EndpointState,
     ExposedError,
-    Rollout,
     Serving,
     check_host,
     read_request,
@@ -35,9 +33,9 @@ from mdlc_assets.resources.endpoint_state import (
     write_request,
     write_state,
 )
+from mdlc_assets.resources.endpoint_status import Condition, Deployed, EndpointStatus, Outcome, Shadow
 from mdlc_assets.resources.endpoint_trial import TAKE_BACK
 
-Condition = Literal["serving", "impaired", "unsupervised", "down", "stopped", "absent"]
 _NAME = re.compile(r"^[a-z][a-z0-9_]{1,40}$")
 _POLL_SECONDS = 0.03
 _START_SECONDS = 20.0
@@ -56,61 +54,6 @@ class DeploymentRefusedError(EndpointError):
 
 class DeploymentRolledBackError(DeploymentRefusedError):
     """A version had a share of the traffic and lost it again, by an alarm or by hand."""
-
-
-@dataclass(frozen=True)
-class Shadow:
-    """A version that gets a copy of each request, and the folder of its model."""
-
-    version: int
-    model_folder: Path
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """What serves after a deployment, and why. `changed` is false when it served already."""
-
-    url: str
-    version: int
-    pid: int
-    previous: int | None
-    changed: bool
-    why: str = ""
-    shadow_problem: str = ""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a request: why it was refused (nothing when it was not), and the verdict in words."""
-
-    refused: str
-    rolled_back: bool
-    why: str
-
-
-@dataclass(frozen=True)
-class EndpointStatus:
-    """What is so now.
-
-    `serving`: all is well. `impaired`: fewer workers run than wanted; they are being replaced.
-    `unsupervised`: workers serve but nobody would replace them; `down`: something should serve and does
-    not; both are mended by deploying again. `stopped`: taken down on purpose. `absent`: never deployed.
-    `version` is what answers now, None when nothing does; `config` the endpoint configuration it comes from and
-    `why` the last verdict in words. `shadow` is what a shadow's answers were beside those that callers got.
-    """
-
-    condition: Condition
-    url: str | None
-    version: int | None
-    previous: int | None
-    pid: int | None
-    workers: int
-    config: str = ""
-    why: str = ""
-    rollout: Rollout | None = None
-    rolled_back: bool = False
-    shadow_version: int | None = None
-    shadow: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Endpoints(dg.ConfigurableResource):

@@ -19,12 +19,12 @@ import pytest
 from mdlc_assets.declaration.model import Gate, Model, Windows
 from mdlc_assets.resources.endpoint_plan import Plan, Step, steps_of
 from mdlc_assets.resources.endpoint_state import read_state
+from mdlc_assets.resources.endpoint_status import Shadow
 from mdlc_assets.resources.endpoint_trial import write_alarm_state
 from mdlc_assets.resources.endpoints import (
     DeploymentRefusedError,
     DeploymentRolledBackError,
     Endpoints,
-    Shadow,
 )
 from mdlc_assets.training.algorithms import fit
 from mdlc_assets_tests.deployment.load import Answers, bodies, under_load

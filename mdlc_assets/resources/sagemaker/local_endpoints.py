@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 
 from mdlc_assets.resources.endpoint_plan import Plan, Strategy, steps_of
-from mdlc_assets.resources.endpoints import EndpointError, Endpoints, Shadow
+from mdlc_assets.resources.endpoint_status import Shadow
+from mdlc_assets.resources.endpoints import EndpointError, Endpoints
 from mdlc_assets.resources.sagemaker import local_models
 from mdlc_assets.resources.sagemaker.archives import ArchiveError, unpack
 from mdlc_assets.resources.sagemaker.local_alarms import KIND as ALARM
