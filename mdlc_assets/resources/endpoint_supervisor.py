@@ -379,8 +379,7 @@ class Supervisor:
 
     def _write(self) -> None:
         self.state.workers = [w.identity for w in self.group.workers] if self.group else []
-        groups = [group for group in (self.trial, self.shadow) if group]
-        others = [worker for group in groups for worker in group.everyone]
+        others = [worker for group in (self.trial, self.shadow) if group for worker in group.everyone]
         others += [*(self.group.starting if self.group else []), *self.going]
         running = dict.fromkeys(worker.identity for worker in others if worker.running)
         self.state.others = [*running, *self.orphans]
@@ -396,11 +395,7 @@ def main() -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             sys.exit("another supervisor holds this endpoint")
-        asyncio.run(_supervise(folder))
-
-
-async def _supervise(folder: Path) -> None:
-    await Supervisor(folder).run()
+        asyncio.run(Supervisor(folder).run())
 
 
 if __name__ == "__main__":
