@@ -12,7 +12,7 @@ from mdlc_assets.resources.sagemaker.local_client import LocalClient
 from mdlc_assets.resources.sagemaker.local_state import ACCOUNT, LocalBuckets, LocalState
 from mdlc_assets.resources.storage import S3Storage, Storage
 
-Service = Literal["sagemaker", "sagemaker-runtime", "cloudwatch"]
+Service = Literal["sagemaker", "sagemaker-runtime", "cloudwatch", "application-autoscaling"]
 
 
 class SageMaker(dg.ConfigurableResource):
