@@ -15,6 +15,7 @@ from benchmarks import (
     quality,
     serving,
     spark,
+    training,
 )
 
 if __name__ == "__main__":
@@ -29,6 +30,7 @@ if __name__ == "__main__":
         (incidents, source),
         (serving, 2_000),
         (batch_scoring, None),
+        (training, None),
     ):
         print(f"\n## {benchmark.__name__}\n")
         benchmark.main(*([] if given is None else [given]))

@@ -226,6 +226,19 @@ def _entry(entry: Mapping[str, Any]) -> str:
     return f"{entry['number']:>4}  {entry['at'][:16]}Z  {what} by {entry['who']}: {entry['reason']}"
 
 
+@main.command("take-back")
+@click.option("--reason", required=True)
+@click.option("--who", default=lambda: os.environ.get("USER", ""))
+@click.option("--lifecycle", default="payments_fraud", show_default=True)
+def take_back(reason: str, who: str, lifecycle: str) -> None:
+    """Roll back a rollout that is under way: what served before takes everything again."""
+    from mdlc_assets.definitions import embedded_resources
+    from mdlc_assets.home import Home
+
+    done = embedded_resources(Home())["endpoints"].take_back(lifecycle, who, reason)
+    _say("The rollout is taken back." if done else f"No rollout of {lifecycle} is under way.", done)
+
+
 @main.command()
 @click.option("--lifecycle", default="payments_fraud", show_default=True)
 def stop(lifecycle: str) -> None:

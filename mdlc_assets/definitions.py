@@ -25,6 +25,7 @@ from mdlc_assets.resources.landing import LandingZone
 from mdlc_assets.resources.online_store import OnlineStore
 from mdlc_assets.resources.registry import Registry
 from mdlc_assets.resources.reports import Reports
+from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.resources.spark_cluster import spark_from_environment
 
 
@@ -47,6 +48,7 @@ def embedded_resources(home: Home) -> dict[str, Any]:
         "alerts": Alerts.from_environment(str(home.root / "alerts")),
         "reports": Reports.from_environment(str(home.reports)),
         "spark_cluster": spark_from_environment(),
+        "sagemaker": SageMaker(root=str(home.root / "sagemaker")),
     }
 
 

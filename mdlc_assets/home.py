@@ -45,8 +45,8 @@ class Home:
 
     @property
     def endpoints(self) -> Path:
-        """State of the local endpoint processes."""
-        return self.root / "endpoints"
+        """State of the local endpoint processes; SageMaker's local form drives them."""
+        return self.root / "sagemaker" / "endpoints"
 
     @property
     def reports(self) -> Path:

@@ -2,9 +2,51 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from datetime import timedelta
+from typing import Literal
 
-from mdlc_assets.declaration.base import Declared
+from pydantic import Field, model_validator
+
+from mdlc_assets.declaration.base import Declared, Duration, duration_name, refuse
+
+_LONGEST_BAKE = timedelta(hours=1)
+_MOST_ALARMS = 10
+
+
+class RolloutAlarms(Declared):
+    """What takes a rollout back by itself. Watched over whole periods, on the new version's own answers."""
+
+    error_rate: float | None = Field(default=0.01, gt=0, le=1, description="Share of answers that are 5xx.")
+    p99_ms: float | None = Field(default=None, gt=0, description="99th percentile of the model's time.")
+    score_drift: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Total variation distance of the new version's scores from the old one's: 0 alike, 1 disjoint.",
+    )
+    named: list[str] = Field(default=[], description="Alarms that others keep, by their names in CloudWatch.")
+    period: Duration = timedelta(minutes=1)
+    periods: int = Field(default=1, ge=1, le=60, description="So many periods in a row must be beyond the limit.")
+
+    def count(self) -> int:
+        """How many alarms these are."""
+        own = (self.error_rate, self.p99_ms, self.score_drift)
+        return sum(limit is not None for limit in own) + len(self.named)
+
+
+class Autoscaling(Declared):
+    """Workers (on AWS instances) between `workers` and `most_workers`, as the load asks for."""
+
+    most_workers: int = Field(ge=2, le=64)
+    calls_per_minute: float = Field(gt=0, description="What one worker is to carry.")
+    scale_in: Duration = timedelta(minutes=5)
+
+
+class Serverless(Declared):
+    """On AWS without instances of its own; locally nothing changes."""
+
+    memory_mb: Literal[1024, 2048, 3072, 4096, 5120, 6144] = 2048
+    max_concurrency: int = Field(default=5, ge=1, le=200)
 
 
 class RealTime(Declared):
@@ -15,6 +57,65 @@ class RealTime(Declared):
         default=30, gt=0, description="A new version must answer /ping within this time, or the old stays."
     )
     workers: int = Field(default=1, ge=1, le=64)
+    instance: str = Field(default="ml.m5.large", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$", description="On AWS.")
+    strategy: Literal["all_at_once", "canary", "linear"] = "all_at_once"
+    share: float = Field(default=0.1, gt=0, le=0.5, description="Of the traffic: the canary's, or each step's.")
+    bake: Duration = Field(default=timedelta(0), description="How long each step is watched; 0s changes over at once.")
+    alarms: RolloutAlarms = RolloutAlarms()
+    shadow: bool = Field(default=False, description="The newest challenger gets a copy of each request.")
+    capture: float = Field(default=0.0, ge=0, le=1, description="Share of requests kept with their answers.")
+    autoscaling: Autoscaling | None = None
+    serverless: Serverless | None = None
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> RealTime:
+        watched, bake = self.alarms.period * self.alarms.periods, duration_name(self.bake)
+        if self.strategy != "all_at_once" and not self.bake:
+            raise refuse(
+                f"the strategy {self.strategy} watches nothing",
+                "give bake: 10m or so, or strategy: all_at_once",
+                field="bake",
+                value=bake,
+            )
+        if self.bake > _LONGEST_BAKE:
+            raise refuse("SageMaker watches a step for an hour at most", "write at most 1h", field="bake", value=bake)
+        if self.strategy == "linear" and self.share < 0.1:
+            raise refuse(
+                "SageMaker takes linear steps of 0.1 to 0.5", "write at least 0.1", field="share", value=self.share
+            )
+        if self.bake and self.alarms.count() == 0:
+            raise refuse(
+                "without alarms nothing is ever rolled back",
+                "keep error_rate, or name an alarm",
+                field="alarms",
+                value={},
+            )
+        if self.alarms.count() > _MOST_ALARMS:
+            raise refuse(
+                "SageMaker takes ten alarms at most", "name fewer", field="alarms.named", value=self.alarms.count()
+            )
+        if self.bake and self.bake < watched:
+            raise refuse(
+                f"a step is over before an alarm can go off, which takes {duration_name(watched)}",
+                "let it bake longer, or make alarms.period shorter",
+                field="bake",
+                value=bake,
+            )
+        if self.autoscaling and self.autoscaling.most_workers <= self.workers:
+            raise refuse(
+                f"it never exceeds workers: {self.workers}",
+                "write more",
+                field="autoscaling.most_workers",
+                value=self.autoscaling.most_workers,
+            )
+        if self.serverless and (self.shadow or self.autoscaling or self.capture or self.bake):
+            raise refuse(
+                "a serverless endpoint has neither shadow, autoscaling, capture nor watched steps",
+                "take them away, or serverless",
+                field="serverless",
+                value=self.serverless.memory_mb,
+            )
+        return self
 
 
 class Deployment(Declared):

@@ -6,11 +6,11 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from mdlc_assets.declaration.algorithms import CONTAINER, AlgorithmName, SageMakerTraining
 from mdlc_assets.declaration.base import Declared, refuse
 from mdlc_assets.declaration.evaluation import Calibrate, Evaluation, Gate, Metric
 from mdlc_assets.declaration.ranges import Range
 
-Algorithm = Literal["logistic_regression", "decision_tree", "random_forest", "gradient_boosting", "xgboost"]
 Direction = Literal["increasing", "decreasing"]
 
 
@@ -47,7 +47,11 @@ class Search(Declared):
 class Model(Declared):
     """The algorithm by name, with its hyperparameters, and the protocol around it."""
 
-    algorithm: Algorithm
+    algorithm: AlgorithmName
+    train_on: Literal["here", "sagemaker"] = Field(
+        default="here", description="`here`: in the process of the run. `sagemaker`: as a training job."
+    )
+    sagemaker: SageMakerTraining = SageMakerTraining()
     hyperparameters: dict[str, Any] = {}
     search: Search | None = Field(
         default=None, description="Hyperparameters to be found, on the training days alone, each time a model is made."
@@ -121,4 +125,32 @@ class Model(Declared):
                     field="search.judge_days",
                     value=self.search.judge_days,
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _trained_where_it_can(self) -> Model:
+        if self.train_on == "here" and (self.algorithm == CONTAINER or self.algorithm.startswith("arn:")):
+            raise refuse(f"{self.algorithm} does not train in this process", "write `train_on: sagemaker`")
+        if (self.algorithm == CONTAINER) != bool(self.sagemaker.image):
+            raise refuse(
+                "`algorithm: container` and `sagemaker.image` belong together", "write both of them, or neither"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _here_what_jobs_do_not_do(self) -> Model:
+        if self.train_on == "sagemaker" and self.search:
+            raise refuse(
+                "a search is made in the run's process, not in jobs",
+                "search with `train_on: here`, then write what was found under hyperparameters",
+                field="search.trials",
+                value=self.search.trials,
+            )
+        if self.train_on == "sagemaker" and self.calibrate:
+            raise refuse(
+                "scores are calibrated in the run's process, not in jobs",
+                "leave `calibrate` out, or write `train_on: here`",
+                field="calibrate.days",
+                value=self.calibrate.days,
+            )
         return self

@@ -84,7 +84,7 @@ def print_table(lifecycle: ModelLifecycle, source: Path) -> None:
 
 def _model(row: Row) -> Model:
     return Model(
-        algorithm=row.algorithm,  # type: ignore[arg-type]
+        algorithm=row.algorithm,
         hyperparameters=row.hyperparameters,
         standardise=True,
         windows=Windows(train_days=7, gap_days=7, test_days=7),

@@ -1,18 +1,17 @@
 """Stage 6: `batch_predictions` for whole days, and the `endpoint` with the champion behind it."""
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import httpx
 import numpy as np
 
 from mdlc_assets import plots
 from mdlc_assets.asset_style import asset_key, daily_asset, days_in_run, frame_schema, plain_asset
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.declaration.algorithms import algorithm_kind
 from mdlc_assets.declaration.deployment import RealTime
+from mdlc_assets.deployment.approved import UnapprovedError, approved_champion, endpoint_plan, put_on_record
 from mdlc_assets.deployment.predictions import (
     plot_scores,
     prediction_problems,
@@ -20,10 +19,15 @@ from mdlc_assets.deployment.predictions import (
     score_days,
     score_quantiles,
 )
+from mdlc_assets.deployment.scoring import in_one_thread
 from mdlc_assets.resources.endpoints import EndpointError, Endpoints
 from mdlc_assets.resources.lake import DayAbsentError, Lake
 from mdlc_assets.resources.registry import Registry, UnknownVersionError, Version
+from mdlc_assets.resources.sagemaker.client import SageMaker
+from mdlc_assets.resources.sagemaker.jobs import Pace, ServiceError
+from mdlc_assets.resources.sagemaker.rollout import PeriodError, Rollout, ask_endpoint, served_version
 from mdlc_assets.training.algorithms import ModelFileError, load_model
+from mdlc_assets.training.foreign import load_any_model
 
 _PROBES = 20
 _TOLERANCE = 1e-12
@@ -50,12 +54,12 @@ def _batch_predictions(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
     )
     def batch_predictions(context: dg.AssetExecutionContext, lake: Lake, registry: Registry) -> dg.MaterializeResult:
         version = _champion(registry, lifecycle)
-        model = load_model(registry.files(version))
         features, table = lake.table(name, "features"), lake.table(name, "batch_predictions")
         counts: Any = 0
         rows = 0
         scored = None
         try:
+            model = in_one_thread(load_any_model(registry.files(version)))
             for day, scored in score_days(days_in_run(context), features.read_day, model, version.version, kept):
                 table.write_day(day, scored)
                 counts = counts + score_counts(scored["score"])
@@ -68,7 +72,7 @@ def _batch_predictions(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
                     },
                     partition_key=day.isoformat(),
                 )
-        except DayAbsentError as error:
+        except (DayAbsentError, ModelFileError) as error:
             raise dg.Failure(description=str(error), allow_retries=False) from None
         assert scored is not None
         title = f"{rows:,} scores of version {version.version}"
@@ -131,37 +135,55 @@ def _scores_check(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
 
 
 def _endpoint(lifecycle: LifecycleDeclaration, declared: RealTime) -> dg.AssetsDefinition:
+    key = asset_key(lifecycle, "endpoint")
+
     @dg.asset(
-        **plain_asset(lifecycle, "deployment", "endpoint", kinds={"http", lifecycle.model.algorithm}),
+        **plain_asset(lifecycle, "deployment", "endpoint", kinds={"http", algorithm_kind(lifecycle.model.algorithm)}),
         deps=[asset_key(lifecycle, "champion")],
+        check_specs=[
+            dg.AssetCheckSpec(
+                "rollout",
+                asset=key,
+                description="The champion got through its rollout: healthy, and no alarm took it back.",
+            )
+        ],
         description="A server with the champion behind it, which goes on after the run: GET /ping, POST "
-        "/invocations, GET /metrics. A changeover loses no request; a version that does not prove itself leaves "
-        "the one before it in service.",
+        "/invocations, GET /metrics. A changeover loses no request; a version that does not prove itself, or sets "
+        "off an alarm while it bakes, leaves the one before it in service.",
     )
-    def endpoint(registry: Registry, endpoints: Endpoints) -> dg.MaterializeResult:
-        champion = _champion(registry, lifecycle)
-        with tempfile.TemporaryDirectory() as folder:
-            for file, content in registry.files(champion).items():
-                (Path(folder) / file).write_bytes(content)
-            try:
-                deployed = endpoints.deploy(
-                    lifecycle.name,
-                    folder,
-                    champion.version,
-                    declared.health_seconds,
-                    declared.workers,
-                    port=declared.port,
-                )
-            except EndpointError as error:
-                raise dg.Failure(description=str(error), allow_retries=False) from None
-        return dg.MaterializeResult(
-            metadata={
-                "url": dg.MetadataValue.url(deployed.url),
-                "version": deployed.version,
-                "previous_version": "none" if deployed.previous is None else deployed.previous,
-                "changed": deployed.changed,
-            }
-        )
+    def endpoint(
+        context: dg.AssetExecutionContext, registry: Registry, endpoints: Endpoints, sagemaker: SageMaker
+    ) -> dg.MaterializeResult:
+        pace = Pace(longest_seconds=1.0 if sagemaker.form == "local" else 10.0)
+        try:
+            champion = approved_champion(registry, lifecycle.name)
+            plan = endpoint_plan(registry, sagemaker, lifecycle.name, declared, champion)
+            outcome = Rollout(sagemaker, pace, context.log.info).run(plan)
+        except (UnapprovedError, EndpointError, ServiceError, PeriodError) as error:
+            raise dg.Failure(description=str(error), allow_retries=False) from None
+        put_on_record(registry, lifecycle.name, champion, outcome)
+        serving = served_version(sagemaker, lifecycle.name)
+        metadata: dict[str, Any] = {
+            "version": serving or "none",
+            "verdict": outcome.verdict,
+            "why": outcome.why,
+            "configuration": outcome.config or "none",
+            "previous_configuration": outcome.before or "none",
+        }
+        if sagemaker.form == "local":
+            status = endpoints.status(lifecycle.name)
+            metadata["url"] = dg.MetadataValue.url(status.url or "")
+            metadata["previous_version"] = "none" if status.previous is None else status.previous
+        if outcome.verdict == "refused":
+            kept = f"Version {serving} still serves" if serving else "Nothing serves"
+            raise dg.Failure(
+                description=f"{outcome.why}. {kept}. Mend: approve a version that loads and scores.",
+                metadata=metadata,
+                allow_retries=False,
+            )
+        passed = outcome.verdict != "rolled back"
+        verdict = dg.AssetCheckResult(check_name="rollout", passed=passed, description=outcome.why, metadata=metadata)
+        return dg.MaterializeResult(metadata=metadata, check_results=[verdict])
 
     return endpoint
 
@@ -172,36 +194,29 @@ def _answers_check(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
         name="endpoint_answers",
         description="Rows of the newest day of features get from the endpoint the scores that batch gives them.",
     )
-    def endpoint_answers(lake: Lake, registry: Registry, endpoints: Endpoints) -> dg.AssetCheckResult:
-        status = endpoints.status(lifecycle.name)
-        if status.version is None or status.url is None:
-            return dg.AssetCheckResult(passed=False, description=f"the endpoint is {status.condition}")
+    def endpoint_answers(lake: Lake, registry: Registry, sagemaker: SageMaker) -> dg.AssetCheckResult:
+        version = served_version(sagemaker, lifecycle.name)
+        if version is None:
+            return dg.AssetCheckResult(passed=False, description="the endpoint is stopped, or was never deployed")
         table = lake.table(lifecycle.name, "features")
         days = table.days()
         if not days:
             return dg.AssetCheckResult(passed=False, description="there are no features to ask about yet")
         try:
-            model = load_model(registry.files(registry.version(lifecycle.name, status.version)))
+            model = load_model(registry.files(registry.version(lifecycle.name, version)))
         except (UnknownVersionError, ModelFileError) as error:
             return dg.AssetCheckResult(passed=False, description=str(error))
         rows = table.read_day(days[-1], model.features).head(_PROBES)
         if rows.is_empty():
             return dg.AssetCheckResult(passed=False, description=f"{days[-1]} has no features to ask about")
+        body = {"columns": rows.columns, "data": [list(row) for row in rows.rows()]}
         try:
-            answer = httpx.post(
-                f"{status.url}/invocations",
-                json={"columns": rows.columns, "data": [list(row) for row in rows.rows()]},
-                headers=endpoints.headers(),
-                timeout=10,
-            )
-        except httpx.HTTPError as error:
-            return dg.AssetCheckResult(passed=False, description=f"no answer: {type(error).__name__}")
-        if answer.status_code != 200:
-            return dg.AssetCheckResult(passed=False, description=f"the endpoint answered {answer.status_code}")
-        content = answer.json()
+            content = ask_endpoint(sagemaker, lifecycle.name, body)
+        except ServiceError as error:
+            return dg.AssetCheckResult(passed=False, description=str(error))
         worst = float(np.abs(model.score(rows) - np.array(content["scores"])).max())
         return dg.AssetCheckResult(
-            passed=worst <= _TOLERANCE and content["model_version"] == status.version,
+            passed=worst <= _TOLERANCE and content["model_version"] == version,
             description=f"{rows.height} rows of {days[-1]} differ from batch by {worst:.1e} at most",
             metadata={"largest_difference": worst, "version": content["model_version"]},
         )
@@ -210,12 +225,7 @@ def _answers_check(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
 
 
 def _champion(registry: Registry, lifecycle: LifecycleDeclaration) -> Version:
-    champion = registry.champion(lifecycle.name)
-    if champion is None:
-        raise dg.Failure(
-            description=f"{lifecycle.name} has no champion, and nothing serves that was not approved. Mend: "
-            f"materialise `candidate_model` and `evaluation` for a day, then `champion`, or run "
-            f"`mdlc approve <version> --reason ...`.",
-            allow_retries=False,
-        )
-    return champion
+    try:
+        return approved_champion(registry, lifecycle.name)
+    except UnapprovedError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from None

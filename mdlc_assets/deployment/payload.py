@@ -1,6 +1,6 @@
 """The rows in a request's body, read by name and checked, with errors that name the field.
 
-Two media types are understood:
+These media types are read here, those of `bodies` (JSON lines, Parquet, NPY, CSV without a header) there:
 
     application/json   {"instances": [{"amount": 12.5, ...}, ...]}
                        {"columns": ["amount", ...], "data": [[12.5, ...], ...]}
@@ -22,6 +22,8 @@ import numpy as np
 
 _NUMBERS = {float, int, bool}
 _NAMED = 5
+CSV_WITHOUT_HEADER = "text/csv; header=absent"
+MEDIA_TYPES = ("application/json", "text/csv", "application/jsonlines", "application/x-parquet", "application/x-npy")
 
 
 class PayloadError(ValueError):
@@ -41,7 +43,14 @@ def read_rows(body: bytes, content_type: str, features: Sequence[str], *, missin
     """
     kind = media_type(content_type)
     try:
-        rows = _rows_of_json(body, features) if kind == "application/json" else _rows_of_csv(body, features)
+        if kind == "application/json":
+            rows = _rows_of_json(body, features)
+        elif kind == "text/csv":
+            rows = _rows_of_csv(body, features)
+        else:
+            from mdlc_assets.deployment.bodies import rows_of
+
+            rows = rows_of(kind, body, features)
     except RecursionError:
         raise PayloadError("the body is nested too deeply") from None
     _refuse_unfit(rows, features, missing_allowed)
@@ -49,11 +58,11 @@ def read_rows(body: bytes, content_type: str, features: Sequence[str], *, missin
 
 
 def media_type(content_type: str) -> str:
-    """`application/json` or `text/csv`; raises `PayloadError` with status 415 for anything else."""
+    """The media type, `text/csv; header=absent` included; raises `PayloadError` with status 415 for unknown ones."""
     kind, *options = (part.strip().lower() for part in content_type.split(";"))
-    if kind not in ("application/json", "text/csv"):
+    if kind not in MEDIA_TYPES:
         raise PayloadError(
-            "the content type is not understood; send application/json or text/csv",
+            f"the content type is not understood; send {', '.join(MEDIA_TYPES)}",
             status=415,
             field="content-type",
         )
@@ -61,7 +70,7 @@ def media_type(content_type: str) -> str:
         name, _, value = option.partition("=")
         if name.strip() == "charset" and value.strip(' "') not in ("utf-8", "utf8", "us-ascii"):
             raise PayloadError("the character set must be utf-8", status=415, field="content-type")
-    return kind
+    return CSV_WITHOUT_HEADER if kind == "text/csv" and "header=absent" in options else kind
 
 
 def _rows_of_json(body: bytes, features: Sequence[str]) -> np.ndarray:

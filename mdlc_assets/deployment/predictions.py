@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -17,7 +20,8 @@ if TYPE_CHECKING:
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 _BINS = 40
-_BLOCK_ROWS = 250_000
+# Days that are scored before they are asked for, beyond one for each core.
+_AHEAD = 2
 
 
 class FrameScorer(Protocol):
@@ -49,32 +53,26 @@ def score_days(
 ) -> Iterator[tuple[date, pl.DataFrame]]:
     """Each day with its predictions, in the order of `days`.
 
-    Days are scored some quarter of a million rows at once: a call of the model has its own cost. While
-    one such block is scored, the days after it are read.
+    Each core reads and scores days of its own, while the caller writes those before. The model should score in
+    one thread (`scoring.in_one_thread`): cores that share a call wait for each other at its end, and days would
+    have to be copied together for calls that are worth it.
     """
-    with ThreadPoolExecutor(1) as ahead:
-        blocks = _blocks(days, read)
-        coming = ahead.submit(next, blocks, None)
-        while block := coming.result():
-            coming = ahead.submit(next, blocks, None)
-            scored = score_day(pl.concat([features for _, features in block]), model, version, kept)
-            first = 0
-            for day, features in block:
-                yield day, scored.slice(first, features.height)
-                first += features.height
+    threads = os.cpu_count() or 1
 
+    def score(day: date) -> tuple[date, pl.DataFrame]:
+        return day, score_day(read(day), model, version, kept)
 
-def _blocks(days: Iterable[date], read: Callable[[date], pl.DataFrame]) -> Iterator[list[tuple[date, pl.DataFrame]]]:
-    block: list[tuple[date, pl.DataFrame]] = []
-    rows = 0
-    for day in days:
-        block.append((day, read(day)))
-        rows += block[-1][1].height
-        if rows >= _BLOCK_ROWS:
-            yield block
-            block, rows = [], 0
-    if block:
-        yield block
+    with ThreadPoolExecutor(threads) as pool:
+        coming = iter(days)
+        under_way = deque(pool.submit(score, day) for day in islice(coming, threads + _AHEAD))
+        try:
+            while under_way:
+                scored = under_way.popleft().result()
+                under_way.extend(pool.submit(score, day) for day in islice(coming, 1))
+                yield scored
+        finally:
+            # The caller may have stopped, or a day was not there: what has not begun never does.
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def prediction_problems(predictions: pl.DataFrame, features: pl.DataFrame, id_column: str) -> list[str]:

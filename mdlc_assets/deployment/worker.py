@@ -1,12 +1,15 @@
 """One worker process of an endpoint: loads a model, proves itself in private, then serves in public.
 
 Started by the supervisor with two listening sockets it inherits. It speaks to the supervisor in lines of
-JSON on its standard output and takes one word on its standard input:
+JSON on its standard output and takes such lines on its standard input:
 
     worker      {"state": "healthy"}     /ping and /invocations answer on the private socket
-    supervisor  accept
+    supervisor  {"do": "accept"}
     worker      {"state": "accepting"}   it takes connections from the public socket too
+    supervisor  {"do": "route", ...}     a share of requests is another version's on trial (see `routing`)
     worker      {"state": "draining"}    it takes no more
+
+When the supervisor is gone nobody watches a version on trial: the worker then answers everything itself.
 
 The public socket is one listening queue that all workers, old and new, share. A worker that stops only
 closes its own hold on it, so no connection waiting there is lost. On SIGTERM it takes no new connection,
@@ -25,6 +28,7 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -38,6 +42,7 @@ from mdlc_assets.resources.endpoint_state import TOKEN_VARIABLE
 _KEEP_ALIVE_SECONDS = 120
 # A connection that was accepted a moment ago may not have been counted yet.
 _LEAST_DRAIN_SECONDS = 0.25
+_FLUSH_SECONDS = 0.5
 
 
 class _Worker(uvicorn.Server):
@@ -59,21 +64,33 @@ class _Worker(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self.waiting = asyncio.create_task(self._wait_for_accept())
+        self.tasks = [asyncio.create_task(self._obey()), asyncio.create_task(self._flush_notes())]
 
-    async def _wait_for_accept(self) -> None:
+    async def _obey(self) -> None:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         tell("healthy", features=list(self.state.scorer.features))
-        if (await reader.readline()).strip() != b"accept":
+        accepting = False
+        while line := await reader.readline():
+            said = json.loads(line)
+            if said["do"] == "route":
+                self.state.router.set(said)
+            elif not accepting:
+                private = self.servers
+                await super().startup([self.public])
+                self.servers = [*private, *self.servers]
+                accepting = True
+                tell("accepting")
+        self.state.router.set({})
+        if not accepting:
             # The supervisor refused this worker, or is gone before it ever served.
             self.should_exit = True
-            return
-        private = self.servers
-        await super().startup([self.public])
-        self.servers = [*private, *self.servers]
-        tell("accepting")
+
+    async def _flush_notes(self) -> None:
+        while self.state.notes:
+            await asyncio.sleep(_FLUSH_SECONDS)
+            self.state.notes.flush()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.state.draining = True
@@ -85,6 +102,8 @@ class _Worker(uvicorn.Server):
             if spent >= _LEAST_DRAIN_SECONDS and not self.server_state.connections:
                 break
             await asyncio.sleep(0.05)
+        if self.state.notes:
+            self.state.notes.flush()
         await super().shutdown(sockets)
 
 
@@ -103,6 +122,8 @@ def main() -> None:
     parser.add_argument("--private-fd", type=int, required=True)
     parser.add_argument("--drain-seconds", type=float, default=10.0)
     parser.add_argument("--max-body", type=int, default=MAX_BODY)
+    parser.add_argument("--notes-folder", type=Path)
+    parser.add_argument("--capture", type=float, default=0.0)
     options = parser.parse_args()
     try:
         app: Starlette = create_app(
@@ -110,6 +131,8 @@ def main() -> None:
             options.version,
             token=os.environ.get(TOKEN_VARIABLE) or None,
             max_body=options.max_body,
+            notes_folder=options.notes_folder,
+            capture=options.capture,
         )
     except Exception as error:
         # XGBoost's errors go on with a C++ stack: the first lines say what is wrong.

@@ -13,7 +13,7 @@ from mdlc_assets.monitoring.estimate import Calibration, expected
 from mdlc_assets.monitoring.record import Record
 from mdlc_assets.resources.lake import DayAbsentError
 from mdlc_assets.resources.registry import Registry, UnknownVersionError
-from mdlc_assets.training.algorithms import load_model
+from mdlc_assets.training.foreign import ForeignModel, load_any_model
 from mdlc_assets.training.sets import usable_test_rows
 from mdlc_assets.training.windows import protocol
 
@@ -69,8 +69,11 @@ class Expectation:
             return None
         try:
             rows = self.record.lake.table(self.lifecycle.name, "training_set").read_day(trained)
-            judged = load_model(self.registry.files(self.registry.version(self.lifecycle.name, version), "judged"))
+            judged = load_any_model(self.registry.files(self.registry.version(self.lifecycle.name, version), "judged"))
         except (DayAbsentError, UnknownVersionError):
+            return None
+        if isinstance(judged, ForeignModel):
+            # Only its own image scores it, by a job that costs; what was served has to do.
             return None
         test = usable_test_rows(self.lifecycle, rows, protocol(self.lifecycle, trained))
         return test.select(

@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mdlc_assets.resources.endpoint_plan import Plan
+
 TOKEN_VARIABLE = "MDLC_ENDPOINT_TOKEN"  # noqa: S105 - the name of the variable, not a token
 
 
@@ -90,28 +92,55 @@ def start_of(pid: int) -> str | None:
 
 @dataclass(frozen=True)
 class Serving:
-    """One version as it is served: its staged folder and how many workers."""
+    """One version as it is served: its staged folder and how many workers.
+
+    `config` names the endpoint configuration it comes from. With `most_workers` above `workers` there are as
+    many in between as `calls_per_minute` for each asks for. `capture` is the share of requests written down.
+    """
 
     version: int
     folder: str
     workers: int = 1
     drain_seconds: float = 10.0
+    config: str = ""
+    most_workers: int = 0
+    calls_per_minute: float = 0.0
+    scale_in_seconds: float = 60.0
+    capture: float = 0.0
 
 
 @dataclass(frozen=True)
 class EndpointRequest:
-    """What the resource asks of the supervisor. `id` tells its answer from those before."""
+    """What the resource asks of the supervisor. `id` tells its answer from those before.
+
+    `shadow` gets a copy of each request, for as long as nothing else is asked for.
+    """
 
     id: str
     serving: Serving
     health_seconds: float
+    plan: Plan = field(default_factory=Plan)
+    shadow: Serving | None = None
+
+
+@dataclass
+class Rollout:
+    """A rollout under way: the version on trial, its share of the traffic, and since when (ISO)."""
+
+    version: int
+    config: str
+    share: float
+    step: int
+    steps: int
+    since: str
 
 
 @dataclass
 class EndpointState:
-    """What is so. `others` are workers about to serve or about to leave.
+    """What is so. `others` are workers about to serve or about to leave, or of a shadow.
 
-    `handled` and `refused` answer the last request: its id, and why it was refused, or nothing.
+    `handled` and `refused` answer the last request: its id, and why it was refused, or nothing;
+    `rolled_back` when the version had traffic before. `why` says in words why it is this version that serves.
     """
 
     host: str = "127.0.0.1"
@@ -123,18 +152,27 @@ class EndpointState:
     others: list[ProcessIdentity] = field(default_factory=list)
     handled: str = ""
     refused: str = ""
+    rolled_back: bool = False
+    why: str = ""
+    wanted: int = 0
+    rollout: Rollout | None = None
+    shadow: Serving | None = None
+    shadow_problem: str = ""
+    shadow_report: dict[str, Any] = field(default_factory=dict)
 
 
 def read_state(folder: Path) -> EndpointState:
     """The state of the endpoint in `folder`; an empty one where there was never any."""
-    content = _read_json(folder / "state.json")
+    content = read_json(folder / "state.json")
     if content is None:
         return EndpointState()
     return EndpointState(
         **{
             **content,
             "supervisor": _identity(content["supervisor"]),
-            "serving": Serving(**content["serving"]) if content["serving"] else None,
+            "serving": _serving(content["serving"]),
+            "shadow": _serving(content.get("shadow")),
+            "rollout": Rollout(**content["rollout"]) if content.get("rollout") else None,
             "workers": [ProcessIdentity(**item) for item in content["workers"]],
             "others": [ProcessIdentity(**item) for item in content["others"]],
         }
@@ -143,34 +181,47 @@ def read_state(folder: Path) -> EndpointState:
 
 def write_state(folder: Path, state: EndpointState) -> None:
     """Replace the state, wholly or not at all."""
-    _write_json(folder / "state.json", asdict(state))
+    write_json(folder / "state.json", asdict(state))
 
 
 def read_request(folder: Path) -> EndpointRequest | None:
     """What is wanted, if anything ever was."""
-    content = _read_json(folder / "request.json")
+    content = read_json(folder / "request.json")
     if content is None:
         return None
-    return EndpointRequest(**{**content, "serving": Serving(**content["serving"])})
+    return EndpointRequest(
+        **{
+            **content,
+            "serving": Serving(**content["serving"]),
+            "plan": Plan.read(content["plan"]),
+            "shadow": _serving(content["shadow"]),
+        }
+    )
 
 
 def write_request(folder: Path, request: EndpointRequest) -> None:
     """Replace the request, wholly or not at all."""
-    _write_json(folder / "request.json", asdict(request))
+    write_json(folder / "request.json", asdict(request))
+
+
+def _serving(content: dict[str, Any] | None) -> Serving | None:
+    return Serving(**content) if content else None
 
 
 def _identity(content: dict[str, Any] | None) -> ProcessIdentity | None:
     return ProcessIdentity(**content) if content else None
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The content of a file, or None when it is not there."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
         return None
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Replace a file, wholly or not at all."""
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
     try:
         with temporary.open("w") as file:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,12 +13,13 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import dagster as dg
 
+from mdlc_assets.resources.endpoint_models import clear_models, stage_model
+from mdlc_assets.resources.endpoint_plan import Plan
 from mdlc_assets.resources.endpoint_state import (
     TOKEN_VARIABLE,
     EndpointRequest,
@@ -28,17 +27,21 @@ from mdlc_assets.resources.endpoint_state import (
     ExposedError,
     Serving,
     check_host,
+    read_request,
     read_state,
+    write_json,
     write_request,
     write_state,
 )
+from mdlc_assets.resources.endpoint_status import Condition, Deployed, EndpointStatus, Outcome, Shadow
+from mdlc_assets.resources.endpoint_trial import TAKE_BACK
 
-Condition = Literal["serving", "impaired", "unsupervised", "down", "stopped", "absent"]
 _NAME = re.compile(r"^[a-z][a-z0-9_]{1,40}$")
 _POLL_SECONDS = 0.03
 _START_SECONDS = 20.0
 _SUPERVISOR_MODULE = "mdlc_assets.resources.endpoint_supervisor"
 _LONGEST_LOG = 1_000_000
+_DRAIN_SECONDS = 10.0
 
 
 class EndpointError(RuntimeError):
@@ -49,33 +52,8 @@ class DeploymentRefusedError(EndpointError):
     """A version did not prove itself. What served before still serves."""
 
 
-@dataclass(frozen=True)
-class Deployed:
-    """What serves after a deployment. `changed` is false when it served already."""
-
-    url: str
-    version: int
-    pid: int
-    previous: int | None
-    changed: bool
-
-
-@dataclass(frozen=True)
-class EndpointStatus:
-    """What is so now.
-
-    `serving`: all is well. `impaired`: fewer workers run than wanted; they are being replaced.
-    `unsupervised`: workers serve but nobody would replace them; `down`: something should serve and does
-    not; both are mended by deploying again. `stopped`: taken down on purpose. `absent`: never deployed.
-    `version` is what answers now, None when nothing does.
-    """
-
-    condition: Condition
-    url: str | None
-    version: int | None
-    previous: int | None
-    pid: int | None
-    workers: int
+class DeploymentRolledBackError(DeploymentRefusedError):
+    """A version had a share of the traffic and lost it again, by an alarm or by hand."""
 
 
 class Endpoints(dg.ConfigurableResource):
@@ -97,37 +75,120 @@ class Endpoints(dg.ConfigurableResource):
         *,
         port: int = 0,
         drain_seconds: float = 10.0,
+        plan: Plan | None = None,
+        shadow: Shadow | None = None,
+        config: str = "",
+        most_workers: int = 0,
+        calls_per_minute: float = 0.0,
+        scale_in_seconds: float = 60.0,
+        capture: float = 0.0,
     ) -> Deployed:
         """Serve `version` from a copy of `model_folder`, changing over without losing a request.
 
-        Does nothing when just that serves already. Port 0 takes a free one at first and keeps it.
-        Raises `DeploymentRefusedError` when the version is not healthy within `health_seconds`: what
-        served before still does. Raises `EndpointError` when the endpoint itself cannot run.
+        Does nothing when just that serves already. Port 0 takes a free one at first and keeps it. `plan` says
+        in which shares, and by which alarms it is taken back. Between `workers` and `most_workers` as many
+        run as the load asks for, `calls_per_minute` for each. The share `capture` of requests is written down.
+
+        Raises `DeploymentRefusedError` when the version is not healthy within `health_seconds`, and
+        `DeploymentRolledBackError` when its rollout was taken back: what served before still does. Raises
+        `EndpointError` when the endpoint itself cannot run.
         """
-        folder = self._folder(lifecycle)
-        source = Path(model_folder)
-        if not source.is_dir():
-            raise EndpointError(f"there is no model folder {source}. Mend: give the folder of a saved model.")
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = self._prepared(lifecycle, model_folder)
+        serving = (workers, drain_seconds, config, most_workers, calls_per_minute, scale_in_seconds, capture)
         with _locked(folder):
-            staged = stage_model(source, folder / "models", version)
-            wanted = Serving(version, str(staged), workers, drain_seconds)
-            state = read_state(folder)
-            changed = state.serving != wanted or _condition(state) != "serving"
-            if port and state.port not in (0, port) and _alive(state):
-                raise EndpointError(
-                    f"{lifecycle} serves on port {state.port}, not {port}. Mend: stop the endpoint first."
-                )
-            if changed:
-                state = self._start_supervisor(folder, port)
+            request = self._wanted(folder, model_folder, version, health_seconds, plan, shadow, *serving)
+            before = read_state(folder)
+            changed = before.serving != request.serving or _condition(before) != "serving"
+            self._refuse_other_port(lifecycle, before, port)
+            state = before
+            if changed or before.shadow != request.shadow:
+                self._start_supervisor(folder, port)
                 # It brings up what served last by itself; when that is what is wanted, that is all.
-                state = self._request(folder, EndpointRequest(uuid.uuid4().hex, wanted, health_seconds))
-                self._clear_models(folder, state)
-            return Deployed(self._url(state), version, state.workers[0].pid, state.previous, changed)
+                self._ask(folder, request)
+                try:
+                    state = self._answer(folder, request)
+                finally:
+                    clear_models(folder / "models", read_state(folder))
+            url, pid = self._url(state), state.workers[0].pid
+            return Deployed(url, version, pid, state.previous, changed, state.why, state.shadow_problem)
+
+    def begin(
+        self,
+        lifecycle: str,
+        model_folder: Path | str,
+        version: int,
+        health_seconds: float,
+        workers: int,
+        *,
+        port: int,
+        plan: Plan,
+        shadow: Shadow | None,
+        config: str,
+        capture: float,
+    ) -> str:
+        """As `deploy`, without waiting: the supervisor sees it through. The answer is for `outcome`."""
+        folder = self._prepared(lifecycle, model_folder)
+        with _locked(folder):
+            self._refuse_other_port(lifecycle, read_state(folder), port)
+            clear_models(folder / "models", read_state(folder))
+            serving = (workers, _DRAIN_SECONDS, config, 0, 0.0, 60.0, capture)
+            request = self._wanted(folder, model_folder, version, health_seconds, plan, shadow, *serving)
+            self._start_supervisor(folder, port)
+            self._ask(folder, request)
+            return request.id
+
+    def revive(self, lifecycle: str) -> None:
+        """Start the supervisor again where it was killed: it brings up what served, and goes on with a request."""
+        folder = self.folder(lifecycle)
+        state, request = read_state(folder), read_request(folder)
+        wanted = state.serving is not None or (request is not None and request.id != state.handled)
+        if wanted and not _alive(state):
+            with _locked(folder):
+                self._start_supervisor(folder, 0)
+
+    def outcome(self, lifecycle: str, request: str) -> Outcome | None:
+        """What became of a request; None while the supervisor works on it."""
+        state, last = read_state(self.folder(lifecycle)), read_request(self.folder(lifecycle))
+        if state.handled == request:
+            return Outcome(state.refused, state.rolled_back, state.why)
+        if last is None or last.id != request:
+            # Another request has taken its place, and what it came to is not this one's.
+            return Outcome("", False, state.why)
+        if not _alive(state):
+            return Outcome("its supervisor has ended", False, "the supervisor has ended")
+        return None
+
+    def _prepared(self, lifecycle: str, model_folder: Path | str) -> Path:
+        folder = self.folder(lifecycle)
+        if not Path(model_folder).is_dir():
+            raise EndpointError(f"there is no model folder {model_folder}. Mend: give the folder of a saved model.")
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
+
+    def _wanted(
+        self,
+        folder: Path,
+        model_folder: Path | str,
+        version: int,
+        health_seconds: float,
+        plan: Plan | None,
+        shadow: Shadow | None,
+        *serving: Any,
+    ) -> EndpointRequest:
+        wanted = Serving(version, str(stage_model(Path(model_folder), folder / "models", version)), *serving)
+        beside = None
+        if shadow is not None:
+            copy = stage_model(shadow.model_folder, folder / "models", shadow.version)
+            beside = Serving(shadow.version, str(copy), drain_seconds=wanted.drain_seconds)
+        return EndpointRequest(uuid.uuid4().hex, wanted, health_seconds, plan or Plan(), beside)
+
+    def _refuse_other_port(self, lifecycle: str, state: EndpointState, port: int) -> None:
+        if port and state.port not in (0, port) and _alive(state):
+            raise EndpointError(f"{lifecycle} serves on port {state.port}, not {port}. Mend: stop the endpoint first.")
 
     def status(self, lifecycle: str) -> EndpointStatus:
         """What the endpoint of a lifecycle is and does. Changes nothing."""
-        state = read_state(self._folder(lifecycle))
+        state = read_state(self.folder(lifecycle))
         running = [worker for worker in state.workers if worker.alive()]
         return EndpointStatus(
             _condition(state),
@@ -136,7 +197,29 @@ class Endpoints(dg.ConfigurableResource):
             state.previous,
             running[0].pid if running else None,
             len(running),
+            state.serving.config if state.serving else "",
+            state.why,
+            state.rollout if _alive(state) else None,
+            state.rolled_back,
+            state.shadow.version if state.shadow else None,
+            state.shadow_report,
         )
+
+    def take_back(self, lifecycle: str, who: str, reason: str) -> bool:
+        """Roll back a rollout under way; what served before it takes everything again within a second or two.
+
+        Says whether there was one.
+        """
+        folder = self.folder(lifecycle)
+        state = read_state(folder)
+        if state.rollout is None or not _alive(state):
+            return False
+        write_json(folder / TAKE_BACK, {"who": who, "reason": reason, "at": time.time()})
+        return True
+
+    def notes(self, lifecycle: str) -> Path:
+        """Where captured traffic and shadow comparisons lie, as JSON lines."""
+        return self.folder(lifecycle) / "notes"
 
     def headers(self) -> dict[str, str]:
         """What a caller on this machine must send along: the token, where the environment has one."""
@@ -145,7 +228,7 @@ class Endpoints(dg.ConfigurableResource):
 
     def stop(self, lifecycle: str) -> None:
         """Take the endpoint down; requests under way are answered first. Nothing happens when none runs."""
-        folder = self._folder(lifecycle)
+        folder = self.folder(lifecycle)
         if not folder.exists():
             return
         with _locked(folder):
@@ -164,9 +247,14 @@ class Endpoints(dg.ConfigurableResource):
             if state.serving:
                 state.previous = state.serving.version
             state.serving, state.supervisor, state.workers, state.others = None, None, [], []
+            state.shadow, state.rollout = None, None
+            # What was under way is not taken up again.
+            asked = read_request(folder)
+            state.handled = asked.id if asked else state.handled
             write_state(folder, state)
 
-    def _folder(self, lifecycle: str) -> Path:
+    def folder(self, lifecycle: str) -> Path:
+        """Where an endpoint's state lies."""
         if not _NAME.match(lifecycle):
             raise EndpointError(f"{lifecycle!r} is not the name of a lifecycle")
         return Path(self.root).expanduser().absolute() / lifecycle
@@ -212,13 +300,15 @@ class Endpoints(dg.ConfigurableResource):
             raise EndpointError(f"the endpoint's supervisor did not start: {_tail(log_path)}")
         return state
 
-    def _request(self, folder: Path, request: EndpointRequest) -> EndpointState:
+    def _ask(self, folder: Path, request: EndpointRequest) -> None:
         write_request(folder, request)
-        state = read_state(folder)
-        if state.supervisor:
-            state.supervisor.signal(signal.SIGHUP)
+        supervisor = read_state(folder).supervisor
+        if supervisor:
+            supervisor.signal(signal.SIGHUP)
+
+    def _answer(self, folder: Path, request: EndpointRequest) -> EndpointState:
         # What served last comes up first where the supervisor is new.
-        patience = request.health_seconds + _START_SECONDS
+        patience = 2 * request.health_seconds + request.plan.seconds() + _START_SECONDS
 
         def handled() -> bool:
             now = read_state(folder)
@@ -230,38 +320,16 @@ class Endpoints(dg.ConfigurableResource):
             raise EndpointError(f"the endpoint's supervisor gave no answer: {_tail(folder / 'endpoint.log')}")
         if state.refused:
             kept = f"version {state.serving.version} still serves" if state.serving else "nothing serves"
+            if state.rolled_back:
+                raise DeploymentRolledBackError(
+                    f"version {request.serving.version} was rolled back: {state.refused}. {kept.capitalize()}. "
+                    "Mend: find out why before it is deployed again, or `mdlc rollback` to the version that serves."
+                )
             raise DeploymentRefusedError(
                 f"version {request.serving.version} was not deployed: {state.refused}. {kept.capitalize()}. "
                 f"Mend: see {folder / 'endpoint.log'}; approve a version that loads and scores."
             )
         return state
-
-    def _clear_models(self, folder: Path, state: EndpointState) -> None:
-        """Models that neither serve nor served just before are not kept."""
-        kept = {state.serving.version if state.serving else None, state.previous}
-        for model in (folder / "models").iterdir():
-            version = model.name.partition("-")[0]
-            if not version.isdigit() or int(version) not in kept:
-                shutil.rmtree(model, ignore_errors=True)
-
-
-def stage_model(source: Path, models: Path, version: int) -> Path:
-    """A copy of a model folder, `<version>-<digest>`, wholly there or not at all."""
-    digest = hashlib.sha256()
-    for file in sorted(source.rglob("*")):
-        if file.is_file():
-            digest.update(f"{file.relative_to(source).as_posix()}\0".encode())
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
-    staged = models / f"{version}-{digest.hexdigest()[:12]}"
-    if not staged.exists():
-        models.mkdir(parents=True, exist_ok=True)
-        temporary = models / f".{staged.name}.{uuid.uuid4().hex}"
-        try:
-            shutil.copytree(source, temporary)
-            temporary.replace(staged)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    return staged
 
 
 def _condition(state: EndpointState) -> Condition:
@@ -272,7 +340,7 @@ def _condition(state: EndpointState) -> Condition:
         return "down"
     if not _alive(state):
         return "unsupervised"
-    return "serving" if running == state.serving.workers else "impaired"
+    return "serving" if running >= state.wanted else "impaired"
 
 
 def _alive(state: EndpointState) -> bool:

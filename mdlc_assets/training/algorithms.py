@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,16 +11,20 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from mdlc_assets.declaration.model import Model
 from mdlc_assets.training.calibration import Calibration, from_dict
+from mdlc_assets.training.checkpoints import Checkpoints
+from mdlc_assets.training.digests import content_digest
+from mdlc_assets.training.equivalents import in_process
+from mdlc_assets.training.estimators import (
+    Recipe,
+    fit_estimator,
+    is_booster,
+    make_estimator,
+    needs_labels,
+    scores_of,
+)
 
 _BOOSTER, _SKOPS, _ABOUT = "model.ubj", "model.skops", "model.json"
-_MONOTONE = {
-    "xgboost": "monotone_constraints",
-    "gradient_boosting": "monotonic_cst",
-    "random_forest": "monotonic_cst",
-    "decision_tree": "monotonic_cst",
-}
 
 
 class TrainingDataError(ValueError):
@@ -39,7 +41,7 @@ class FeatureError(ValueError):
 
 @dataclass(frozen=True)
 class FittedModel:
-    """A classifier that gives each row a score from 0 to 1. `features` are its columns, in order."""
+    """A model that gives each row a score from 0 to 1. `features` are its columns, in order."""
 
     algorithm: str
     features: list[str]
@@ -62,10 +64,7 @@ class FittedModel:
             raise FeatureError(f"{column} is missing or infinite. Mend: give a finite number.")
         if self.mean is not None:
             values = (values - self.mean) / self.scale
-        if self.algorithm == "xgboost":
-            scores = self.estimator.inplace_predict(values).astype(np.float64)
-        else:
-            scores = self.estimator.predict_proba(values)[:, 1].astype(np.float64)
+        scores = scores_of(self.estimator, values)
         return self.calibration.apply(scores) if self.calibration else scores
 
     def files(self) -> dict[str, bytes]:
@@ -78,7 +77,7 @@ class FittedModel:
             "calibration": self.calibration.as_dict() if self.calibration else None,
         }
         found = {_ABOUT: json.dumps(about, indent=1).encode()}
-        if self.algorithm == "xgboost":
+        if is_booster(self.estimator):
             found[_BOOSTER] = bytes(self.estimator.save_raw("ubj"))
         else:
             import skops.io
@@ -90,80 +89,60 @@ class FittedModel:
         """SHA-256 in hex of what the model is; skops files themselves carry times and addresses."""
         files = self.files()
         total = hashlib.sha256(files[_ABOUT])
-        if self.algorithm == "xgboost":
+        if is_booster(self.estimator):
             total.update(files[_BOOSTER])
         else:
-            import joblib
-
-            total.update(joblib.hash(_without_threads(self.estimator), hash_name="sha1").encode())
+            total.update(content_digest(self.estimator).encode())
         return total.hexdigest()
 
 
-def _without_threads(estimator: Any) -> Any:
-    """The estimator without how many threads it was fitted with, which gradient boosting remembers."""
-    if not hasattr(estimator, "_bin_mapper"):
-        return estimator
-    plain = copy.deepcopy(estimator)
-    plain._bin_mapper.n_threads = 1
-    return plain
-
-
-def fit(model: Model, rows: pl.DataFrame, features: list[str], label: str) -> FittedModel:
+def fit(
+    recipe: Recipe, rows: pl.DataFrame, features: list[str], label: str, checkpoints: Checkpoints | None = None
+) -> FittedModel:
     """Fit the declared algorithm. The same rows and seed give a model with the same digest.
 
     Raises `TrainingDataError` for rows with one class only, or values that are missing or infinite.
+    With `checkpoints`, XGBoost goes on from the newest one and may raise `TrainingStoppedError`.
     """
-    target = rows[label].to_numpy()
-    if len(np.unique(target)) < 2:
-        raise TrainingDataError(
-            f"all {len(target)} training rows have the same label. Mend: train on more days, or check labels."
-        )
+    name, recipe = recipe.algorithm, in_process(recipe, features)
+    target = _target(rows, label) if needs_labels(recipe.algorithm) else np.zeros(len(rows))
     values = rows.select(features).to_numpy()
     if not np.isfinite(values).all():
         column = features[int(np.argmin(np.isfinite(values).all(axis=0)))]
         raise TrainingDataError(f"feature {column} is missing or infinite in some rows. Mend: rebuild features.")
     mean = scale = None
-    if model.standardise:
+    if recipe.standardise:
         from sklearn.preprocessing import StandardScaler
 
         scaler = StandardScaler().fit(values)
         mean, scale = scaler.mean_, scaler.scale_
         values = (values - mean) / scale
-    estimator = make_estimator(model, features)
-    estimator.fit(values, target)
-    if model.algorithm == "xgboost":
-        estimator = estimator.get_booster()
-    return FittedModel(model.algorithm, features, estimator, mean, scale)
+    if recipe.algorithm == "xgboost" and checkpoints is not None:
+        estimator = checkpoints.fit(make_estimator(recipe), values, target)
+    else:
+        estimator = fit_estimator(recipe, values, target)
+    return FittedModel(name, features, estimator, mean, scale)
 
 
-def make_estimator(model: Model, features: list[str]) -> Any:
-    """The unfitted estimator with the declared hyperparameters, seed and directions, for features in this order."""
-    given = dict(model.hyperparameters)
-    if model.monotone:
-        signs = {"increasing": 1, "decreasing": -1}
-        given[_MONOTONE[model.algorithm]] = tuple(signs.get(model.monotone.get(name, ""), 0) for name in features)
-    if "random_state" in inspect.signature(_class_of(model.algorithm).__init__).parameters or (
-        model.algorithm == "xgboost"
-    ):
-        given["random_state"] = model.seed
-    return _class_of(model.algorithm)(**given)
-
-
-def known_hyperparameters(algorithm: str) -> list[str]:
-    """What the algorithm's estimator takes."""
-    return sorted(_class_of(algorithm)().get_params())
-
-
-def takes_directions(algorithm: str) -> bool:
-    """Whether a score of the algorithm can be made to only rise, or only fall, with a feature."""
-    return algorithm in _MONOTONE
+def _target(rows: pl.DataFrame, label: str) -> np.ndarray:
+    if label not in rows.columns:
+        raise TrainingDataError(f"the training rows have no column {label}. Mend: give the label's name.")
+    if rows[label].is_null().any():
+        raise TrainingDataError(f"label {label} is missing in some rows. Mend: train on rows whose label is known.")
+    target = rows[label].to_numpy()
+    if len(np.unique(target)) < 2:
+        raise TrainingDataError(
+            f"all {len(target)} training rows have the same label. Mend: train on more days, or check labels."
+        )
+    return target
 
 
 def load_model(files: Mapping[str, bytes]) -> FittedModel:
     """A model from its files. Raises `ModelFileError`; never runs code from the files."""
     try:
         about = json.loads(files[_ABOUT])
-        estimator = _booster(files[_BOOSTER]) if about["algorithm"] == "xgboost" else _sklearn(files[_SKOPS])
+        boosted = _BOOSTER in files or about["algorithm"] == "xgboost"
+        estimator = _booster(files[_BOOSTER]) if boosted else _sklearn(files[_SKOPS])
         mean, scale = (None if about[key] is None else np.array(about[key]) for key in ("mean", "scale"))
         calibration = from_dict(about["calibration"]) if about.get("calibration") else None
         return FittedModel(about["algorithm"], about["features"], estimator, mean, scale, calibration)
@@ -191,18 +170,3 @@ def _sklearn(content: bytes) -> Any:
     if strange:
         raise ModelFileError(f"the model file holds {', '.join(strange)}, which no algorithm of ours writes")
     return skops.io.loads(content, trusted=skops.io.get_untrusted_types(data=content))
-
-
-def _class_of(algorithm: str) -> Any:
-    if algorithm == "xgboost":
-        from xgboost import XGBClassifier
-
-        return XGBClassifier
-    from sklearn import ensemble, linear_model, tree
-
-    return {
-        "logistic_regression": linear_model.LogisticRegression,
-        "decision_tree": tree.DecisionTreeClassifier,
-        "random_forest": ensemble.RandomForestClassifier,
-        "gradient_boosting": ensemble.HistGradientBoostingClassifier,
-    }[algorithm]

@@ -15,11 +15,15 @@ from mdlc_assets.asset_style import (
     plain_asset,
 )
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.declaration.algorithms import algorithm_kind
 from mdlc_assets.resources.lake import DayAbsentError, Lake
 from mdlc_assets.resources.registry import Candidate, Registry, UnknownVersionError, Version
 from mdlc_assets.resources.reports import Reports
+from mdlc_assets.resources.sagemaker.built_in_images import NoImageError
+from mdlc_assets.resources.sagemaker.client import SageMaker
+from mdlc_assets.resources.sagemaker.jobs import ServiceError
 from mdlc_assets.training import figures
-from mdlc_assets.training.algorithms import TrainingDataError, load_model
+from mdlc_assets.training.algorithms import ModelFileError, TrainingDataError
 from mdlc_assets.training.approval import COMPARED_TAG, GATE_TAG, ApprovalError, approve, approve_by_policy
 from mdlc_assets.training.backtest import as_markdown, backtest_frame, backtest_page, backtest_table, summary_lines
 from mdlc_assets.training.candidate import (
@@ -33,7 +37,10 @@ from mdlc_assets.training.candidate import (
     model_features,
 )
 from mdlc_assets.training.checks import gate_check
+from mdlc_assets.training.estimators import RecipeError
+from mdlc_assets.training.foreign import Scorer, load_any_model
 from mdlc_assets.training.model_card import card_files, model_card
+from mdlc_assets.training.on_sagemaker import fit_candidate_there, scorer_there
 from mdlc_assets.training.sets import training_rows
 from mdlc_assets.training.windows import Protocol, TooEarlyError, protocol
 
@@ -93,21 +100,30 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         return dg.MaterializeResult(metadata={"dagster/column_schema": frame_schema(rows)})
 
     @dg.asset(
-        **daily_asset(lifecycle, "model", "candidate_model", kinds={"mlflow", lifecycle.model.algorithm}),
+        **daily_asset(
+            lifecycle, "model", "candidate_model", kinds={"mlflow", algorithm_kind(lifecycle.model.algorithm)}
+        ),
         deps=[asset_key(lifecycle, "training_set")],
         description=f"A {lifecycle.model.algorithm} model as of the day, registered in MLflow. Training again on "
         "the same data gives the same model and no new version.",
     )
-    def candidate_model(context: dg.AssetExecutionContext, lake: Lake, registry: Registry) -> None:
+    def candidate_model(
+        context: dg.AssetExecutionContext, lake: Lake, registry: Registry, sagemaker: SageMaker
+    ) -> None:
         for day in days_in_run(context):
             plan = protocol(lifecycle, day)
             rows = lake.table(name, "training_set").read_day(day)
+            where: dict[str, str] = {}
             try:
-                fitted = fit_candidate(lifecycle, rows, plan)
-            except TrainingDataError as error:
+                if lifecycle.model.train_on == "sagemaker":
+                    there = fit_candidate_there(sagemaker, lifecycle, rows, plan, day, context.run_id)
+                    fitted, where = there.fitted, {"mdlc.sagemaker_jobs": ", ".join(there.jobs)}
+                else:
+                    fitted = fit_candidate(lifecycle, rows, plan)
+            except (TrainingDataError, RecipeError, ServiceError, ModelFileError, NoImageError) as error:
                 raise dg.Failure(description=f"as of {day}: {error}", allow_retries=False) from None
             digests = {table: lake.table(name, table).digest(plan.whole.days()) for table in ("features", "labels")}
-            tags = candidate_tags(lifecycle, plan, digests)
+            tags = {**candidate_tags(lifecycle, plan, digests), **where}
             version = registry.register(
                 name,
                 Candidate(
@@ -136,19 +152,18 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         description="How the candidate does on test days it has not learnt from, beside the champion on the same "
         "events, with intervals; and what the gate says.",
     )
-    def evaluation(context: dg.AssetExecutionContext, lake: Lake, registry: Registry) -> None:
-        serving = registry.champion(name)
+    def evaluation(context: dg.AssetExecutionContext, lake: Lake, registry: Registry, sagemaker: SageMaker) -> None:
+        serving, scorer = registry.champion(name), scorer_there(sagemaker, lifecycle)
         for day in days_in_run(context):
             number = lake.documents(name, "candidate_model").read_document(day)["version"]
             version = registry.version(name, number)
             plan = protocol(lifecycle, day)
             rows = lake.table(name, "training_set").read_day(day)
-            rival = _rival(registry, serving, version, plan)
             try:
-                found = judge_candidate(
-                    lifecycle, rows, plan, number, load_model(registry.files(version, "judged")), rival
-                )
-            except TrainingDataError as error:
+                rival = _rival(registry, serving, version, plan, scorer)
+                judged = load_any_model(registry.files(version, "judged"), scorer)
+                found = judge_candidate(lifecycle, rows, plan, number, judged, rival)
+            except (TrainingDataError, ServiceError, ModelFileError) as error:
                 raise dg.Failure(description=f"as of {day}: {error}", allow_retries=False) from None
             document = found.document
             lake.documents(name, "evaluation").write_document(day, document)
@@ -266,7 +281,9 @@ def _backtest(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
     return backtest
 
 
-def _rival(registry: Registry, champion: Version | None, candidate: Version, plan: Protocol) -> Rival | None:
+def _rival(
+    registry: Registry, champion: Version | None, candidate: Version, plan: Protocol, scorer: Scorer
+) -> Rival | None:
     """The champion's model that has not learnt from the test days; a champion is not compared with itself."""
     if champion is None:
         return None
@@ -275,4 +292,4 @@ def _rival(registry: Registry, champion: Version | None, candidate: Version, pla
     folder = fair_folder(champion.tags, plan)
     if folder is None:
         return Rival(champion.version, None, f"it is newer (as of {champion.as_of}) and has learnt from these days")
-    return Rival(champion.version, load_model(registry.files(champion, folder)))
+    return Rival(champion.version, load_any_model(registry.files(champion, folder), scorer))

@@ -8,30 +8,52 @@ from collections.abc import Iterator
 import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration, Problem
+from mdlc_assets.declaration.model import Model
 from mdlc_assets.sourcing.cells import TYPES
+from mdlc_assets.training.built_in import BUILT_IN
+from mdlc_assets.training.built_in_hyperparameters import hyperparameter_problems
+from mdlc_assets.training.equivalents import WITH_EQUIVALENT, equivalent
+from mdlc_assets.training.estimators import RecipeError, known_hyperparameters, setting_text, takes_directions
+
+_TABLES = "text/csv"
 
 
 def training_problems(lifecycle: LifecycleDeclaration) -> list[Problem]:
-    """Hyperparameters that the algorithm does not take, features that are not declared, directions it cannot keep;
-    slices and costs that cannot be computed."""
-    return [*_model_problems(lifecycle), *_expression_problems(lifecycle)]
+    """Hyperparameters that the algorithm does not take, machines that cannot train it, features that are not declared,
+    directions it cannot keep; slices and costs that cannot be computed."""
+    return [
+        *_algorithm_problems(lifecycle.model),
+        *_feature_problems(lifecycle),
+        *_expression_problems(lifecycle),
+    ]
 
 
-def _model_problems(lifecycle: LifecycleDeclaration) -> list[Problem]:
-    from mdlc_assets.training.algorithms import known_hyperparameters, takes_directions
-
-    model = lifecycle.model
+def _algorithm_problems(model: Model) -> list[Problem]:
+    if model.algorithm in BUILT_IN:
+        return _built_in_problems(model)
+    if model.algorithm == "container" or model.algorithm.startswith("arn:"):
+        # Only the image itself knows what it takes.
+        return []
+    try:
+        known = known_hyperparameters(model.algorithm)
+    except RecipeError as error:
+        return [_problem_of(error, model.algorithm)]
+    if known is None:
+        return []
     named = {f"model.hyperparameters.{name}": (name, repr(value)) for name, value in model.hyperparameters.items()}
     if model.search:
         space = model.search.space.items()
         named |= {f"model.search.space.{name}": (name, allowed.spelled()) for name, allowed in space}
-    known = known_hyperparameters(model.algorithm) if named else []
-    found = [
+    return [
         _unknown(field, value, f"{model.algorithm} does not take it", name, known)
         for field, (name, value) in named.items()
         if name not in known
     ]
-    declared = lifecycle.features.names()
+
+
+def _feature_problems(lifecycle: LifecycleDeclaration) -> list[Problem]:
+    model, declared = lifecycle.model, lifecycle.features.names()
+    found: list[Problem] = []
     for i, name in enumerate(model.features):
         if name not in declared:
             found.append(_unknown(f"model.features.{i}", repr(name), "no feature is called so", name, declared))
@@ -51,6 +73,55 @@ def _model_problems(lifecycle: LifecycleDeclaration) -> list[Problem]:
 def _unknown(field: str, value: str, why: str, name: str, known: list[str]) -> Problem:
     close = difflib.get_close_matches(name, known, n=1)
     return Problem(field, value, why, f"write {close[0]!r}" if close else f"use one of {', '.join(known)}")
+
+
+def _built_in_problems(model: Model) -> list[Problem]:
+    given = {name: setting_text(value) for name, value in model.hyperparameters.items()}
+    found = hyperparameter_problems(model.algorithm, given)
+    if model.search:
+        why = f"the values of {model.algorithm}, one of SageMaker's own, cannot be searched for"
+        mend = "write them as hyperparameters, or search with an algorithm of ours, such as xgboost"
+        found.append(Problem("model.search", f"{len(model.search.space)} ranges", why, mend))
+    if model.train_on == "sagemaker":
+        machines = model.sagemaker
+        reason = BUILT_IN[model.algorithm].refuse_machine(machines.instance_type, machines.instance_count)
+        if reason:
+            said = f"{machines.instance_count} of {machines.instance_type}"
+            found.append(Problem("model.sagemaker", said, reason, "choose other machines"))
+        if BUILT_IN[model.algorithm].shape not in ("supervised", "unsupervised"):
+            found.append(_not_from_features(model.algorithm))
+        elif _TABLES not in BUILT_IN[model.algorithm].content_types:
+            kinds = ", ".join(BUILT_IN[model.algorithm].content_types)
+            why = f"it reads {kinds} only, which is not written yet"
+            found.append(Problem("model.algorithm", repr(model.algorithm), why, "use linear-learner or xgboost"))
+    elif model.algorithm not in WITH_EQUIVALENT:
+        where = f"use one of {', '.join(sorted(WITH_EQUIVALENT))}"
+        if _TABLES in BUILT_IN[model.algorithm].content_types:
+            where = f"write `train_on: sagemaker`, or {where}"
+        found.append(Problem("model.algorithm", repr(model.algorithm), "it trains only on SageMaker", where))
+    else:
+        try:
+            equivalent(model.algorithm, model.hyperparameters)
+        except RecipeError as error:
+            found.append(_problem_of(error, model.algorithm))
+    return found
+
+
+def _not_from_features(name: str) -> Problem:
+    shape = BUILT_IN[name].shape
+    return Problem(
+        "model.algorithm",
+        repr(name),
+        f"it learns from {shape}, not from a table of features",
+        "make its job by hand (docs/sagemaker.md), or use an algorithm for tables",
+    )
+
+
+def _problem_of(error: RecipeError, algorithm: str) -> Problem:
+    message, _, mend = str(error).partition(" Mend: ")
+    field, _, rest = message.partition(": ")
+    field = field if field.startswith("model.") else f"model.{field}"
+    return Problem(field, repr(algorithm), rest.rstrip("."), mend.rstrip("."))
 
 
 def _expression_problems(lifecycle: LifecycleDeclaration) -> Iterator[Problem]:

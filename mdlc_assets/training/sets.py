@@ -8,6 +8,7 @@ import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.training.algorithms import TrainingDataError
+from mdlc_assets.training.estimators import needs_labels
 from mdlc_assets.training.windows import Protocol, Span
 
 
@@ -54,25 +55,16 @@ def refuse_leaks(rows: pl.DataFrame, known_before: datetime) -> None:
 def refuse_untrainable(lifecycle: LifecycleDeclaration, rows: pl.DataFrame, span: Span) -> None:
     """Raises `TrainingDataError` for rows that no model should learn from, before anything is fitted.
 
-    None at all, one class, too few positives, or features that are missing or infinite.
+    None at all, one class, too few positives, or features that are missing or infinite. Labels count only for
+    what learns from them, or is calibrated by them.
     """
-    label = lifecycle.labels.column
     if rows.is_empty():
         raise TrainingDataError(
             f"there are no rows to learn from in {span}. Mend: materialise `features` and `labels` of those days, "
             "then `training_set`; labels count only once they are known."
         )
-    positives, least = int((rows[label] == 1).sum()), lifecycle.model.least_positives
-    if positives in (0, rows.height):
-        raise TrainingDataError(
-            f"all {rows.height} rows of {span} have the label {rows[label][0]} in {label}. Mend: train on more "
-            "days, or look whether the labels of those days have arrived."
-        )
-    if positives < least:
-        raise TrainingDataError(
-            f"{span} has {positives} positives in {label} among {rows.height} rows; {least} are needed. Mend: declare "
-            "longer windows.train_days, or a lower model.least_positives."
-        )
+    if needs_labels(lifecycle.model.algorithm) or lifecycle.model.calibrate:
+        _refuse_labels(lifecycle, rows, span)
     names = lifecycle.model.features or lifecycle.features.names()
     finite = rows.select(pl.col(names).cast(pl.Float64).is_finite().fill_null(False))
     for name in names:
@@ -84,6 +76,21 @@ def refuse_untrainable(lifecycle: LifecycleDeclaration, rows: pl.DataFrame, span
                 f"{first[lifecycle.dataset.time]:%Y-%m-%d} (found {first[name]}). Mend: correct its expression or give "
                 f"it a default, then `mdlc features rebuild {lifecycle.name}`."
             )
+
+
+def _refuse_labels(lifecycle: LifecycleDeclaration, rows: pl.DataFrame, span: Span) -> None:
+    label = lifecycle.labels.column
+    positives, least = int((rows[label] == 1).sum()), lifecycle.model.least_positives
+    if positives in (0, rows.height):
+        raise TrainingDataError(
+            f"all {rows.height} rows of {span} have the label {rows[label][0]} in {label}. Mend: train on more "
+            "days, or look whether the labels of those days have arrived."
+        )
+    if positives < least:
+        raise TrainingDataError(
+            f"{span} has {positives} positives in {label} among {rows.height} rows; {least} are needed. Mend: declare "
+            "longer windows.train_days, or a lower model.least_positives."
+        )
 
 
 def usable_test_rows(lifecycle: LifecycleDeclaration, rows: pl.DataFrame, plan: Protocol) -> pl.DataFrame:

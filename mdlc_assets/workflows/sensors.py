@@ -11,10 +11,13 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.deployment.approved import taken_back
 from mdlc_assets.resources.endpoints import Endpoints
 from mdlc_assets.resources.lake import Lake
 from mdlc_assets.resources.landing import LandingZone
 from mdlc_assets.resources.registry import Registry
+from mdlc_assets.resources.sagemaker.client import SageMaker
+from mdlc_assets.resources.sagemaker.rollout import served_version
 from mdlc_assets.workflows.arrivals import Arrivals, work_for
 
 _LOOKED_AT_DAYS = 3
@@ -141,15 +144,21 @@ def _deploy(lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAssetJ
         description="The champion is not the version that the endpoint serves: changes the endpoint over.",
         tags={"mdlc/lifecycle": lifecycle.name},
     )
-    def deploy_approved(context: dg.SensorEvaluationContext, registry: Registry, endpoints: Endpoints):  # type: ignore[no-untyped-def]
+    def deploy_approved(  # type: ignore[no-untyped-def]
+        context: dg.SensorEvaluationContext, registry: Registry, endpoints: Endpoints, sagemaker: SageMaker
+    ):
         champion = registry.champion(lifecycle.name)
         if champion is None:
             return dg.SkipReason("No version has been approved yet.")
-        serving = endpoints.status(lifecycle.name)
-        if serving.version == champion.version:
+        local = sagemaker.form == "local"
+        serving = endpoints.status(lifecycle.name).version if local else served_version(sagemaker, lifecycle.name)
+        if serving == champion.version:
             return dg.SkipReason(f"The endpoint serves the champion, version {champion.version}.")
         # A failed deployment is tried again, but not more than once an hour; another approval at once.
-        approvals = len(registry.audit(lifecycle.name))
+        # What was rolled back by an alarm waits for a person.
+        if reason := taken_back(registry, lifecycle.name, champion.version):
+            return dg.SkipReason(f"{reason}. Approve it again, or `mdlc rollback`.")
+        approvals = sum(entry["action"] in ("approve", "rollback") for entry in registry.audit(lifecycle.name))
         hour = datetime.now(UTC).strftime("%Y-%m-%dT%H")
         return dg.RunRequest(run_key=f"deploy-{champion.version}-approval-{approvals}-{hour}")
 

@@ -19,9 +19,11 @@ from mdlc_assets.asset_style import asset_key
 from mdlc_assets.declaration import LifecycleDeclaration, read_declaration
 from mdlc_assets.deployment.assets import deployment_definitions
 from mdlc_assets.deployment.predictions import prediction_problems, score_day, score_days, score_quantiles
+from mdlc_assets.deployment.scoring import in_one_thread
 from mdlc_assets.resources.endpoints import Endpoints
 from mdlc_assets.resources.lake import Lake
 from mdlc_assets.resources.registry import Candidate, Registry
+from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.training.algorithms import FittedModel
 from mdlc_assets_tests.deployment.models import fit_model
 
@@ -36,13 +38,21 @@ class Platform:
     lake: Lake
     registry: Registry
     endpoints: Endpoints
+    sagemaker: SageMaker
     models: dict[int, FittedModel]
 
     def resources(self) -> dict[str, object]:
-        return {"lake": self.lake, "registry": self.registry, "endpoints": self.endpoints}
+        return {
+            "lake": self.lake,
+            "registry": self.registry,
+            "endpoints": self.endpoints,
+            "sagemaker": self.sagemaker,
+        }
 
     def approve(self, version: int) -> None:
-        self.registry.point(NAME, "champion", self.registry.version(NAME, version))
+        chosen = self.registry.version(NAME, version)
+        self.registry.record(NAME, "approve", chosen, "ann", "good enough")
+        self.registry.point(NAME, "champion", chosen)
 
     def run(
         self,
@@ -91,7 +101,9 @@ def _features(day: date, rows: int = 50) -> pl.DataFrame:
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     root = tmp_path_factory.mktemp("platform")
     registry = Registry(tracking_uri=f"sqlite:///{root}/mlflow/mlflow.db", artifact_root=str(root / "artifacts"))
-    platform = Platform(Lake(root=str(root / "lake")), registry, Endpoints(root=str(root / "endpoints")), {})
+    sagemaker = SageMaker(root=str(root / "sagemaker"))
+    endpoints = Endpoints(root=str(root / "sagemaker" / "endpoints"))
+    platform = Platform(Lake(root=str(root / "lake")), registry, endpoints, sagemaker, {})
     for day in DAYS:
         platform.lake.table(NAME, "features").write_day(day, _features(day))
     for seed in (1, 2):
@@ -165,12 +177,14 @@ def test_the_endpoint_serves_the_champion_and_changes_over(platform: Platform) -
     seen = []
     for result in (first, again, second):
         (event,) = result.asset_materializations_for_node(f"{NAME}__endpoint")
-        seen.append([event.metadata[key].value for key in ("version", "previous_version", "changed")])
-        (check,) = result.get_asset_check_evaluations()
-        assert check.check_name == "endpoint_answers"
-        assert check.passed, check.description
-        assert check.metadata["largest_difference"].value <= 1e-12
-    assert seen == [[1, "none", True], [1, "none", False], [2, 1, True]]
+        seen.append([event.metadata[key].value for key in ("version", "previous_version", "verdict")])
+        checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+        assert set(checks) == {"endpoint_answers", "rollout"}
+        assert all(check.passed for check in checks.values()), checks
+        assert checks["endpoint_answers"].metadata["largest_difference"].value <= 1e-12
+    assert seen == [[1, "none", "deployed"], [1, "none", "unchanged"], [2, 1, "deployed"]]
+    trail = [(entry["action"], entry["version"]) for entry in platform.registry.audit(NAME)]
+    assert trail == [("approve", 1), ("deploy", 1), ("approve", 2), ("deploy", 2)]
     row = dict.fromkeys(LIFECYCLE.features.names(), 0.0)
     url = platform.endpoints.status(NAME).url
     assert httpx.post(f"{url}/invocations", json={"instances": [row]}).json()["model_version"] == 2
@@ -180,10 +194,11 @@ def test_an_endpoint_that_answers_otherwise_than_batch_fails_its_check(platform:
     # A model that was put there under the champion's number by other means.
     for name, content in fit_model(9, tuple(LIFECYCLE.features.names())).files().items():
         (tmp_path / name).write_bytes(content)
-    platform.endpoints.deploy(NAME, tmp_path, 2)
+    platform.endpoints.deploy(NAME, tmp_path, 2, health_seconds=120)
 
     def check() -> dg.AssetCheckEvaluation:
-        result = platform.run(selection=dg.AssetSelection.checks_for_assets(asset_key(LIFECYCLE, "endpoint")))
+        key = dg.AssetCheckKey(asset_key(LIFECYCLE, "endpoint"), "endpoint_answers")
+        result = platform.run(selection=dg.AssetSelection.checks(key))
         (evaluation,) = result.get_asset_check_evaluations()
         return evaluation
 
@@ -233,13 +248,14 @@ def test_an_empty_day_gives_an_empty_table() -> None:
     assert prediction_problems(scored, features, "transaction_id") == []
 
 
-def test_days_scored_in_blocks_are_as_scored_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_days_scored_side_by_side_are_as_scored_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     model = fit_model(1, tuple(LIFECYCLE.features.names()))
     kept = ["transaction_id", "event_time", "customer_id"]
-    sizes = dict(zip([*DAYS, date(2018, 5, 4)], (50, 0, 30, 7), strict=True))
-    for rows in (1, 40, 1000):
-        monkeypatch.setattr("mdlc_assets.deployment.predictions._BLOCK_ROWS", rows)
-        scored = list(score_days(sizes, lambda day: _features(day, sizes[day]), model, 1, kept))
+    sizes = {DAYS[0] + timedelta(days=i): rows for i, rows in enumerate((50, 0, 30, 7, 900, 1, 2))}
+    for cores in (1, 2, 5):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        one_thread = in_one_thread(model)
+        scored = list(score_days(sizes, lambda day: _features(day, sizes[day]), one_thread, 1, kept))
         assert [day for day, _ in scored] == list(sizes)
         for day, frame in scored:
             assert frame.equals(score_day(_features(day, sizes[day]), model, 1, kept))

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from mdlc_assets.resources.endpoint_models import stage_model
 from mdlc_assets.resources.endpoint_state import (
     EndpointRequest,
     ProcessIdentity,
@@ -23,7 +24,7 @@ from mdlc_assets.resources.endpoint_state import (
     write_request,
     write_state,
 )
-from mdlc_assets.resources.endpoints import DeploymentRefusedError, EndpointError, Endpoints, stage_model
+from mdlc_assets.resources.endpoints import DeploymentRefusedError, EndpointError, Endpoints
 from mdlc_assets_tests.deployment.models import FEATURES, corrupt, save_model
 
 NAME = "payments"

@@ -126,7 +126,7 @@ def test_bad_csv_is_told_what_is_wrong(client: TestClient, lines: str, field: st
     "headers",
     [
         {},
-        {"content-type": "application/x-parquet"},
+        {"content-type": "application/x-recordio-protobuf"},
         {"content-type": "application/json; charset=utf-16"},
         {"content-type": "application/json", "content-encoding": "gzip"},
     ],
@@ -223,3 +223,27 @@ def test_the_wide_world_needs_a_token() -> None:
         with pytest.raises(ExposedError, match="MDLC_ENDPOINT_TOKEN"):
             check_host(host, None)
         check_host(host, "token")
+
+
+def test_a_body_that_does_not_arrive_is_not_waited_for(folder: Path) -> None:
+    import asyncio
+
+    async def never() -> dict[str, object]:
+        await asyncio.sleep(3600)
+        return {}
+
+    said: list[dict[str, object]] = []
+
+    async def send(message: dict[str, object]) -> None:
+        said.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/invocations",
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/json")],
+    }
+    asyncio.run(create_app(folder, 1, body_seconds=0.2)(scope, never, send))  # type: ignore[arg-type]
+    assert said[0]["status"] == 408
+    assert b"took too long" in said[1]["body"]  # type: ignore[operator]

@@ -1,0 +1,305 @@
+"""Fits a candidate as training jobs of SageMaker: writes the channels, runs the jobs, reads the models back.
+
+The platform's own image trains both models of a candidate in one job (channels `train` and `refit`). Other
+images know one training channel, so each model is a job.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.declaration.model import Model
+from mdlc_assets.resources.sagemaker.archives import ArchiveError, unpacked
+from mdlc_assets.resources.sagemaker.client import SageMaker
+from mdlc_assets.resources.sagemaker.jobs import Jobs
+from mdlc_assets.resources.sagemaker.requests import (
+    Channel,
+    Machines,
+    TrainingPlan,
+    TransformPlan,
+    job_name,
+    model_request,
+    training_request,
+    transform_request,
+)
+from mdlc_assets.training.algorithms import FittedModel, ModelFileError, load_model
+from mdlc_assets.training.built_in import BUILT_IN, BuiltIn
+from mdlc_assets.training.candidate import Fitted, model_features
+from mdlc_assets.training.estimators import directions, setting_text
+from mdlc_assets.training.foreign import ForeignModel, Scorer
+from mdlc_assets.training.sets import refuse_untrainable
+from mdlc_assets.training.windows import Protocol
+
+_PARQUET = "application/x-parquet"
+
+
+@dataclass(frozen=True)
+class FittedThere:
+    """A candidate, and the jobs that made it."""
+
+    fitted: Fitted
+    jobs: tuple[str, ...]
+    """Their ARNs."""
+    billed_seconds: int
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A channel that was written, its rows' digest included."""
+
+    channel: Channel
+    file: str
+    digest: str
+
+
+def fit_candidate_there(
+    service: SageMaker, lifecycle: LifecycleDeclaration, rows: pl.DataFrame, plan: Protocol, as_of: date, run_id: str
+) -> FittedThere:
+    """As `fit_candidate`, on SageMaker. Its input is deleted afterwards; the lake has it.
+
+    A run that is repeated finds its jobs again. Raises `TrainingDataError` before a job is paid for, `JobFailedError`
+    with the reason, and stops what it started when it is stopped itself.
+    """
+    parts = {"train": rows.filter(pl.col("part") == "train")}
+    refuse_untrainable(lifecycle, parts["train"], plan.train)
+    if plan.refit != plan.train:
+        day = pl.col(lifecycle.dataset.time).dt.date()
+        parts["refit"] = rows.filter(day.is_between(plan.refit.first, plan.refit.last))
+        refuse_untrainable(lifecycle, parts["refit"], plan.refit)
+    model, storage = lifecycle.model, service.storage(f"{lifecycle.name}/jobs")
+    built_in = BUILT_IN.get(model.algorithm)
+    staged = [_stage(service, lifecycle, built_in, part, frame) for part, frame in parts.items()]
+    groups = [[one] for one in staged] if _other_image(model) else [staged]
+    trained: dict[str, FittedModel] = {}
+    arns, billed = [], 0
+    try:
+        for group in groups:
+            described = Jobs(service.client()).train(_request(service, lifecycle, built_in, group, as_of, run_id))
+            archive = _archive(service, described["ModelArtifacts"]["S3ModelArtifacts"])
+            image = image_of(service, model, built_in)
+            parts_trained = [one.channel.name for one in group]
+            trained |= _models(archive, parts_trained, model_features(lifecycle), model, image)
+            arns.append(described["TrainingJobArn"])
+            billed += described.get("BillableTimeInSeconds", 0)
+    finally:
+        for one in staged:
+            storage.delete(one.file)
+    fitted = Fitted(trained["train"], trained.get("refit", trained["train"]))
+    return FittedThere(fitted, tuple(arns), billed)
+
+
+def scorer_there(service: SageMaker, lifecycle: LifecycleDeclaration) -> Scorer:
+    """Who scores the foreign models of a lifecycle: a batch transform for each table of rows."""
+
+    def score(model: ForeignModel, rows: pl.DataFrame) -> np.ndarray:
+        mark = hashlib.sha256(model.digest().encode()).hexdigest()[:12]
+        return score_there(service, lifecycle.model, model, rows, f"{lifecycle.name}-{mark}".replace("_", "-"))
+
+    return score
+
+
+def score_there(service: SageMaker, model: Model, kept: ForeignModel, rows: pl.DataFrame, name: str) -> np.ndarray:
+    """The scores of rows by a batch transform. The model, the input and the answers are deleted afterwards."""
+    storage, client = service.storage(f"transforms/{name}"), service.client()
+    jobs, bare = Jobs(client), _bare(kept.algorithm)
+    frame = rows.select(kept.features)
+    content = _csv(frame) if bare else _parquet(frame)
+    storage.write("model.tar.gz", kept.estimator)
+    storage.write("input/rows", content)
+    plan = TransformPlan(
+        job_name(name, "transform", hashlib.sha256(content).hexdigest(), uuid.uuid4()),
+        name,
+        storage.location("input"),
+        storage.location("output"),
+        content_type="text/csv" if bare else _PARQUET,
+        accept="application/jsonlines" if bare else _PARQUET,
+        split=bare,
+        machines=_machines(model),
+    )
+    request = model_request(name, kept.image, storage.location("model.tar.gz"), service.role_arn())
+    jobs.ensure("create_model", request, taken="already existing")
+    try:
+        jobs.transform(transform_request(plan))
+        answer = storage.read("output/rows.out")
+    finally:
+        client.delete_model(ModelName=name)
+        for file in ("model.tar.gz", "input/rows", "output/rows.out"):
+            storage.delete(file)
+    scores = _scores_in(answer, bare)
+    if len(scores) != rows.height:
+        raise ModelFileError(f"the image {kept.image} answered {len(scores)} scores for {rows.height} rows")
+    return scores
+
+
+def image_of(service: SageMaker, model: Model, built_in: BuiltIn | None) -> str:
+    """The image that trains a model, or the ARN of a Marketplace algorithm."""
+    if built_in is not None:
+        return built_in.image(model.sagemaker.image_region or service.region_name())
+    if model.algorithm.startswith("arn:"):
+        return model.algorithm
+    return model.sagemaker.image or service.own_image()
+
+
+def job_hyperparameters(model: Model, label: str, features: Sequence[str]) -> dict[str, str]:
+    """The hyperparameters of a training job, directions included: all of them strings."""
+    named = {**model.hyperparameters, **directions(model, features)}
+    given = {name: setting_text(value) for name, value in named.items()}
+    built_in = BUILT_IN.get(model.algorithm)
+    if built_in is not None:
+        return given | ({"feature_dim": str(len(features))} if built_in.dimension else {})
+    if model.algorithm.startswith("arn:") or model.sagemaker.image:
+        return given
+    return given | {
+        "mdlc_algorithm": model.algorithm,
+        "mdlc_label": label,
+        "mdlc_seed": str(model.seed),
+        "mdlc_standardise": json.dumps(model.standardise),
+    }
+
+
+def _request(
+    service: SageMaker,
+    lifecycle: LifecycleDeclaration,
+    built_in: BuiltIn | None,
+    staged: list[Staged],
+    as_of: date,
+    run_id: str,
+) -> dict[str, Any]:
+    model, storage = lifecycle.model, service.storage(f"{lifecycle.name}/jobs")
+    name = job_name(
+        lifecycle.name, as_of.isoformat(), run_id, lifecycle.fingerprint("model"), *(one.digest for one in staged)
+    )
+    hyperparameters = job_hyperparameters(model, lifecycle.labels.column, model_features(lifecycle))
+    # The same for each run, so that training goes on where a spot machine was taken away.
+    checkpoints = storage.location(f"checkpoints/{lifecycle.fingerprint('model')}") if model.sagemaker.spot else ""
+    channels = [one.channel for one in staged]
+    if _other_image(model):
+        channels = [dataclasses.replace(channels[0], name="train")]
+    return training_request(
+        TrainingPlan(
+            name,
+            image_of(service, model, built_in),
+            service.role_arn(),
+            channels,
+            storage.location("models"),
+            hyperparameters,
+            _machines(model),
+            checkpoints=checkpoints,
+            tags={"mdlc:lifecycle": lifecycle.name, "mdlc:as-of": as_of.isoformat(), "mdlc:run": run_id},
+        )
+    )
+
+
+def _stage(
+    service: SageMaker, lifecycle: LifecycleDeclaration, built_in: BuiltIn | None, part: str, rows: pl.DataFrame
+) -> Staged:
+    """Write the rows of a channel as its algorithm wants them: features in order, the label where it looks for it."""
+    model, label = lifecycle.model, lifecycle.labels.column
+    features = model_features(lifecycle)
+    bare = _bare(model.algorithm)
+    if bare:
+        labelled = built_in is None or built_in.shape == "supervised"
+        content = _csv(rows.select([label, *features] if labelled else features))
+        kind = built_in.content_type("text/csv") if built_in else "text/csv"
+    else:
+        content, kind = _parquet(rows.select([*features, label])), _PARQUET
+    digest = hashlib.sha256(content).hexdigest()
+    folder = f"input/{part}-{digest[:16]}"
+    file = f"{folder}/rows.{'csv' if bare else 'parquet'}"
+    storage = service.storage(f"{lifecycle.name}/jobs")
+    storage.write(file, content)
+    return Staged(Channel(part, storage.location(folder), kind), file, digest)
+
+
+def _archive(service: SageMaker, address: str) -> bytes:
+    try:
+        return service.read(address)
+    except FileNotFoundError:
+        raise ModelFileError(f"the job wrote no model to {address}. Mend: see its log.") from None
+
+
+def _models(archive: bytes, parts: list[str], features: list[str], model: Model, image: str) -> dict[str, FittedModel]:
+    """The models in an archive by part: the last part's at its root, an earlier one's in `judged`."""
+    try:
+        files = unpacked(archive)
+    except ArchiveError as error:
+        raise ModelFileError(str(error)) from None
+    if "model.json" not in files:
+        return {part: ForeignModel(model.algorithm, features, archive, image=image) for part in parts}
+    found = {}
+    for part in parts:
+        prefix = "judged/" if part == "train" and len(parts) > 1 else ""
+        mine = {
+            name.removeprefix(prefix): content
+            for name, content in files.items()
+            if name.startswith(prefix) and "/" not in name.removeprefix(prefix)
+        }
+        read = load_model(mine)
+        if len(read.features) != len(features):
+            raise ModelFileError(f"the job's model has {len(read.features)} features, the declaration {len(features)}")
+        # A table without names gave the model numbers for names.
+        found[part] = dataclasses.replace(read, features=features)
+    return found
+
+
+def _machines(model: Model) -> Machines:
+    asked = model.sagemaker
+    return Machines(
+        asked.instance_type,
+        asked.instance_count,
+        asked.volume_gb,
+        int(asked.max_runtime.total_seconds()),
+        asked.spot,
+        int(asked.wait.total_seconds()) if asked.spot else None,
+    )
+
+
+def _parquet(rows: pl.DataFrame) -> bytes:
+    written = io.BytesIO()
+    rows.write_parquet(written)
+    return written.getvalue()
+
+
+def _csv(rows: pl.DataFrame) -> bytes:
+    written = io.BytesIO()
+    rows.write_csv(written, include_header=False)
+    return written.getvalue()
+
+
+def _other_image(model: Model) -> bool:
+    """Whether another image than the platform's own trains it, which knows a channel `train` only."""
+    return _bare(model.algorithm) or bool(model.sagemaker.image)
+
+
+def _bare(algorithm: str) -> bool:
+    """Whether its image wants CSV without names."""
+    return algorithm in BUILT_IN or algorithm.startswith("arn:")
+
+
+def _scores_in(answer: bytes, bare: bool) -> np.ndarray:
+    if not bare:
+        return pl.read_parquet(answer)["score"].cast(pl.Float64).to_numpy()
+    lines = [json.loads(line) for line in answer.splitlines() if line.strip()]
+    return np.array([_score_in(line) for line in lines], dtype=np.float64)
+
+
+def _score_in(answer: Any) -> float:
+    """The score in one line of a built-in algorithm's answer."""
+    if isinstance(answer, int | float):
+        return float(answer)
+    for key in ("score", "distance_to_cluster", "predicted_label"):
+        if key in answer:
+            return float(answer[key])
+    raise ModelFileError(f"the image's answer holds no score, only {', '.join(answer)}")
