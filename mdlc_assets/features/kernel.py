@@ -81,21 +81,35 @@ def finish(
 
 
 @njit(types.Tuple((int32[::1], int64[::1]))(read_only(int32), int64), cache=True, nogil=True)
-def stable_order(codes: Array, count: int) -> tuple[Array, Array]:
-    """Positions sorted by code (0 to count - 1), those of the same code in their order, and where each code
-    begins (count + 1 places): a counting sort. Negative codes are left out."""
+def layout(codes: Array, count: int) -> tuple[Array, Array]:
+    """Where each event stands entity by entity, those of an entity in their order, and where each entity begins
+    (count + 1 places). Codes go from 0 to count - 1; an event with a negative one stands nowhere, at -1."""
     starts = np.zeros(count + 1, np.int64)
     for code in codes:
         if code >= 0:
             starts[code + 1] += 1
     for code in range(count):
         starts[code + 1] += starts[code]
-    order = np.empty(starts[count], np.int32)
+    places = np.empty(len(codes), np.int32)
     following = starts.copy()
     for i in range(len(codes)):
-        if codes[i] >= 0:
-            order[following[codes[i]]] = i
-            following[codes[i]] += 1
+        code = codes[i]
+        if code >= 0:
+            places[i] = following[code]
+            following[code] += 1
+        else:
+            places[i] = -1
+    return places, starts
+
+
+@njit(types.Tuple((int32[::1], int64[::1]))(read_only(int32), int64), cache=True, nogil=True)
+def stable_order(codes: Array, count: int) -> tuple[Array, Array]:
+    """The inverse of `layout`: which event stands at each place, and where each entity begins."""
+    places, starts = layout(codes, count)
+    order = np.empty(starts[count], np.int32)
+    for i in range(len(places)):
+        if places[i] >= 0:
+            order[places[i]] = i
     return order, starts
 
 

@@ -11,7 +11,7 @@ which holds an instant after all others: `times[starts[e] + e + k]` is that of t
 from __future__ import annotations
 
 import numpy as np
-from numba import boolean, float64, int32, int64, njit, types, void
+from numba import boolean, float64, int32, int64, njit, void
 
 from mdlc_assets.features.kernel import (
     COUNT,
@@ -29,28 +29,6 @@ from mdlc_assets.features.kernel import (
 )
 
 _NEVER = np.iinfo(np.int64).max
-
-
-@njit(types.Tuple((int32[::1], int64[::1]))(read_only(int32), int64), cache=True, nogil=True)
-def layout(codes: Array, count: int) -> tuple[Array, Array]:
-    """Where each event stands entity by entity, those of an entity in their order, and where each entity begins
-    (count + 1 places). Codes go from 0 to count - 1; an event with a negative one stands nowhere, at -1."""
-    starts = np.zeros(count + 1, np.int64)
-    for code in codes:
-        if code >= 0:
-            starts[code + 1] += 1
-    for code in range(count):
-        starts[code + 1] += starts[code]
-    places = np.empty(len(codes), np.int32)
-    following = starts.copy()
-    for i in range(len(codes)):
-        code = codes[i]
-        if code >= 0:
-            places[i] = following[code]
-            following[code] += 1
-        else:
-            places[i] = -1
-    return places, starts
 
 
 @njit(void(read_only(float64), read_only(int32), float64[::1]), cache=True, nogil=True)

@@ -142,12 +142,12 @@ class _Group:
         columns: Sequence[WindowColumn],
         values: Mapping[str, Values],
     ) -> None:
-        from mdlc_assets.features import window_kernels
+        from mdlc_assets.features import kernel, window_kernels
 
         of_events, count = codes
         none = np.int32(-1)
         counted = of_events if kept is None else np.where(kept, of_events, none)
-        places, self.starts = window_kernels.layout(counted, count)
+        places, self.starts = kernel.layout(counted, count)
         self.times = window_kernels.spread_times(times, counted, places, self.starts)
         self.columns = columns
         self.sources = list(dict.fromkeys(source_name(column) for column in columns if column.value))
@@ -159,7 +159,7 @@ class _Group:
             self.places, self.asked_starts, self.asked_times = places, self.starts, self.times
             return
         wanted, instants = (of_events, times) if asked is None else (of_events[asked], times[asked])
-        self.places, self.asked_starts = window_kernels.layout(wanted, count)
+        self.places, self.asked_starts = kernel.layout(wanted, count)
         self.asked_times = window_kernels.spread_times(instants, wanted, self.places, self.asked_starts)
 
     def answer(self, pool: ThreadPoolExecutor, members: np.ndarray, out: np.ndarray) -> None:

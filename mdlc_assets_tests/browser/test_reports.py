@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.monitoring.front_page import front_page
@@ -22,16 +20,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not shutil.which("chromedriver"), reason="apt-get install chromium chromium-driver"),
 ]
-_FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 _SHOTS = Path(os.environ.get("MDLC_SCREENSHOTS", ".mdlc/screenshots"))
 _PAGES = ("index", "well/latest", "drifted/latest", "stopped/latest")
 _WIDTHS = {"desktop": 1280, "phone": 390}
@@ -67,17 +55,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory, payments_fraud: LifecycleDe
         summaries.append({**summary(payments_fraud, made, problems), "lifecycle": name})
     (root / "index.html").write_text(front_page(summaries))
     return root
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    for flag in (*_FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chrome')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
