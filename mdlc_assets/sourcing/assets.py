@@ -100,8 +100,8 @@ def _attributes(lifecycle: LifecycleDeclaration, feed: str) -> dg.AssetsDefiniti
         days = days_in_run(context)
         files = landing.feed(lifecycle.name, feed)
         table = lake.table(lifecycle.name, feed)
-        earlier = [day for day in table.days() if day < days[0]]
-        later = [day for day in table.days() if day > days[-1]]
+        there = table.days()
+        earlier, later = [day for day in there if day < days[0]], [day for day in there if day > days[-1]]
         # From the last day that is there on: what stands when a day begins follows from the days before it.
         begin = earlier[-1] + timedelta(days=1) if earlier else min([*files.days(), days[0]])
         before = table.read_day(earlier[-1]) if earlier else None
