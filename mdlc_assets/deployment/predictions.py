@@ -38,7 +38,12 @@ def score_day(features: pl.DataFrame, model: FrameScorer, version: int, kept: Se
     `kept` are the id, time and entity columns. A day without rows gives a table without rows.
     """
     scores = model.score(features) if features.height else np.empty(0)
-    return features.select(kept).with_columns(
+    return predictions_of(features.select(kept), scores, version)
+
+
+def predictions_of(beside: pl.DataFrame, scores: np.ndarray, version: int) -> pl.DataFrame:
+    """The table `batch_predictions` of the rows that stand beside the scores."""
+    return beside.with_columns(
         pl.Series("score", np.asarray(scores, dtype=np.float64)),
         pl.lit(version, dtype=pl.Int64).alias("model_version"),
     )
