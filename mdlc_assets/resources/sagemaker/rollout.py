@@ -22,6 +22,7 @@ from mdlc_assets.resources.sagemaker.endpoint_requests import (
     unscaled_request,
 )
 from mdlc_assets.resources.sagemaker.jobs import Jobs, Pace, ServiceError, code_of
+from mdlc_assets.resources.sagemaker.marketplace import made_package
 
 _ABSENT = ("ValidationException", "ResourceNotFound", "ObjectNotFoundException")
 _MOVING = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
@@ -63,16 +64,25 @@ def served_version(sagemaker: SageMaker, lifecycle: str) -> int | None:
     return int(version) if version else None
 
 
-def ask_endpoint(sagemaker: SageMaker, lifecycle: str, content: dict[str, Any]) -> dict[str, Any]:
-    """The endpoint's answer to a body in JSON. Raises `ServiceError`."""
+def ask_endpoint(sagemaker: SageMaker, lifecycle: str, content: dict[str, Any], target: str = "") -> dict[str, Any]:
+    """The endpoint's answer to a body in JSON; `target` names a model of a multi-model one. Raises `ServiceError`."""
+    body = json.dumps(content).encode()
+    return json.loads(ask_endpoint_raw(sagemaker, lifecycle, body, "application/json", "application/json", target))
+
+
+def ask_endpoint_raw(
+    sagemaker: SageMaker, lifecycle: str, body: bytes, content_type: str, accept: str, target: str = ""
+) -> bytes:
+    """The endpoint's answer to any body. Raises `ServiceError`."""
+    request: dict[str, Any] = {"ContentType": content_type, "Accept": accept, "Body": body}
+    if target:
+        request["TargetModel"] = target
     client = sagemaker.client("sagemaker-runtime")
     try:
-        answer = client.invoke_endpoint(
-            EndpointName=lifecycle.replace("_", "-"), ContentType="application/json", Body=json.dumps(content).encode()
-        )
+        answer = client.invoke_endpoint(EndpointName=lifecycle.replace("_", "-"), **request)
     except ClientError as error:
         raise ServiceError(f"the endpoint gave no answer: {error}") from None
-    return json.loads(answer["Body"].read())
+    return answer["Body"].read()
 
 
 class Rollout:
@@ -90,6 +100,8 @@ class Rollout:
         self._settled(plan)
         for alarm in plan.alarm_requests():
             self.cloudwatch.call("put_metric_alarm", alarm)
+        for name, algorithm, artifact in plan.packages():
+            made_package(self.sagemaker, name, algorithm, artifact)
         for model in plan.models():
             self.sagemaker.ensure("create_model", model, taken="already exist")
         self.sagemaker.ensure("create_endpoint_config", plan.config_request(), taken="already exist")
@@ -130,6 +142,9 @@ class Rollout:
         for name in self._listed("list_models", "Models", "ModelName", plan):
             if name not in used:
                 self.sagemaker.call("delete_model", {"ModelName": name})
+                # One of the Marketplace has a package of the same name.
+                with contextlib.suppress(ClientError):
+                    self.sagemaker.call("delete_model_package", {"ModelPackageName": name})
                 self.tell(f"deleted the model {name}")
 
     def _refuse_period(self, plan: EndpointPlan) -> None:
