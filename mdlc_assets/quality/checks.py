@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import dagster as dg
 
-from mdlc_assets.asset_style import asset_key, days_in_run, days_of
+from mdlc_assets.asset_style import asset_key, days_in_run, days_of, has_own_event
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.quality import Severity
 from mdlc_assets.quality.history import STOPPED_DAYS_REMEMBERED, DayFacts, History
@@ -77,7 +77,8 @@ def validated_checks(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinitio
             ):
                 if not passed:
                     failed[name].append(f"{day}: {words}")
-                yield _evaluation(key, name, passed, words, day.isoformat(), "stop", observed)
+                if has_own_event(passed, days):
+                    yield _evaluation(key, name, passed, words, day.isoformat(), "stop", observed)
         for rule in rules:
             yield _summary(key, rule, failed[rule.name], len(days))
 
@@ -109,7 +110,8 @@ def report_checks(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
                 observed = result.observed if result else None
                 severity = result.severity if result else rule.severity
                 worst[rule.name] = "stop" if severity == "stop" and not passed else worst[rule.name]
-                yield _evaluation(key, rule.name, passed, text, day.isoformat(), severity, observed)
+                if has_own_event(passed, days):
+                    yield _evaluation(key, rule.name, passed, text, day.isoformat(), severity, observed)
         for rule in rules:
             yield _summary(key, replace(rule, severity=worst[rule.name]), failed[rule.name], len(days))
 
