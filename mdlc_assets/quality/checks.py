@@ -12,7 +12,6 @@ from mdlc_assets.declaration.quality import Severity
 from mdlc_assets.quality.history import STOPPED_DAYS_REMEMBERED, DayFacts, History
 from mdlc_assets.quality.metrics import refused_by_rule, shown_reasons
 from mdlc_assets.quality.report import DayRule, day_rules, result_of
-from mdlc_assets.quality.schemas import complaints, stored_schema
 from mdlc_assets.quality.volume import QUARANTINED_SHARE, judge_quarantined
 from mdlc_assets.resources.lake import Lake
 
@@ -51,6 +50,9 @@ def validated_checks(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinitio
         ],
     )
     def check_validated(context: dg.AssetCheckExecutionContext, lake: Lake) -> Iterator[CheckEvent]:
+        # Pandera brings pandas with it, which would have to be there before definitions load.
+        from mdlc_assets.quality.schemas import complaints, stored_schema
+
         tables = {name: lake.table(lifecycle.name, name) for name in ("raw", "validated", "quarantine")}
         failed: dict[str, list[str]] = {rule.name: [] for rule in rules}
         days = days_in_run(context)
