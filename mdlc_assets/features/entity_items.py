@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 
 import numpy as np
@@ -21,6 +22,7 @@ from mdlc_assets.features.families import Family, families, once_for_each
 from mdlc_assets.features.state import family_columns, value_matrix
 from mdlc_assets.features.table import uses_label
 
+_MICROSECOND = timedelta(microseconds=1)
 _LABELS = (None, 0, 1)
 _PLAIN = 15  # bytes of a kind that are kept as they are
 
@@ -51,11 +53,13 @@ class FamilyWords:
 
 @dataclass(frozen=True)
 class EntityItems:
-    """The items of one entity column. `reach` is how far back any of its windows reaches, in microseconds."""
+    """The items of one entity column. Any of its windows begins at most `reach` before an instant and ends at least
+    `delay` before it, in microseconds."""
 
     column: str
     families: tuple[FamilyWords, ...]
     reach: int
+    delay: int
 
     @property
     def width(self) -> int:
@@ -74,7 +78,8 @@ def entity_items(lifecycle: LifecycleDeclaration) -> tuple[EntityItems, ...]:
             late = any(uses_label(lifecycle, c.value) for c in family.columns)
             places.append(FamilyWords(family, first, late))
             first = places[-1].end
-        found.append(EntityItems(column, tuple(places), max(family.reach for family in own)))
+        reach, delay = max(family.reach for family in own), min(family.delay for family in own) // _MICROSECOND
+        found.append(EntityItems(column, tuple(places), reach, delay))
     return tuple(found)
 
 
@@ -109,12 +114,14 @@ def item_words(lifecycle: LifecycleDeclaration, items: EntityItems, events: pl.D
 def kind_words(kinds: Iterable[str | None]) -> np.ndarray:
     """Two words for each text that tell apart what is different; zeros for none."""
     made: dict[str | None, bytes] = {}
-    parts = [found if (found := made.get(kind)) is not None else made.setdefault(kind, _kind(kind)) for kind in kinds]
+    parts = [
+        found if (found := made.get(kind)) is not None else made.setdefault(kind, kind_word(kind)) for kind in kinds
+    ]
     return np.frombuffer(b"".join(parts), np.int64).reshape(-1, 2)
 
 
-def _kind(kind: str | None) -> bytes:
-    """A short text itself behind its length, or a digest of a longer one."""
+def kind_word(kind: str | None) -> bytes:
+    """Its 16 bytes: a short text itself behind its length, or a digest of a longer one."""
     if kind is None:
         return bytes(16)
     text = kind.encode()

@@ -11,7 +11,6 @@ import json
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +18,8 @@ import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.features.entity_items import EntityItems, FamilyWords, entity_items, entity_values, item_words
+from mdlc_assets.features.row_expressions import AskPolarsError
+from mdlc_assets.features.single_event import EventReader, OwnItem, RowFeatures, microseconds_of
 from mdlc_assets.features.state import StateMismatchError, rows_of
 from mdlc_assets.features.table import finished_table
 from mdlc_assets.features.windows import column_settings
@@ -89,7 +90,11 @@ class OnlineFeatures:
         self._ready = False
         names = [column.name for column in lifecycle.features.window_columns()]
         self._entities = [_EntityAnswers(lifecycle, items, names) for items in entity_items(lifecycle)]
-        self._windowed = names
+        self._windowed, self._first = names, len(lifecycle.features.rows)
+        self._time, self._id = lifecycle.dataset.time, lifecycle.dataset.id
+        attributes = lifecycle.dataset.attributes.items()
+        self._attribute_names = [(feed, known.entity, list(known.columns)) for feed, known in attributes]
+        self._reader, self._row_features = EventReader(lifecycle), RowFeatures(lifecycle)
 
     def learn(self, events: pl.DataFrame) -> None:
         """Take events in, in any order and any number of times. Attributes that do not stand beside them are
@@ -140,9 +145,39 @@ class OnlineFeatures:
         return finished_table(self.lifecycle, events, windowed)
 
     def features_of(self, event: Mapping[str, Any]) -> np.ndarray:
-        """The features of one event, in the order of `lifecycle.features.names()`; NaN where there is none."""
-        frame = pl.DataFrame([{name: event.get(name) for name in self._types}], schema=self._types)
-        return self.features(frame).select(self.lifecycle.features.names()).to_numpy()[0]
+        """The features of one event, in the order of `lifecycle.features.names()`; NaN where there is none.
+
+        The columns of the event have Python's types for theirs; attributes that it lacks are those that the store
+        knows. Raises `TypeError` for another type.
+        """
+        if not self._ready:
+            self._check()
+        values = self._reader.read(event)
+        instant = microseconds_of(values[self._time])
+        for feed, entity, names in self._attribute_names:
+            if any(name not in event for name in names):
+                values |= self._attribute_values(feed, values[entity], instant)
+        first, out = self._first, np.empty(self._first + len(self._windowed))
+        try:
+            for answers in self._entities:
+                own = answers.own
+                if own is None:
+                    return self._features_of_frame(values)
+                item = own.make(values, instant) if own.needed else None
+                entity = values[answers.items.column]
+                answers.fill(
+                    self._rows(answers.items, entity, instant), instant, values[self._id], item, entity, out[first:]
+                )
+            if first:
+                out[:first] = self._row_features.compute(values, out[first:].tolist())
+        except AskPolarsError:
+            return self._features_of_frame(values)
+        return out
+
+    def _features_of_frame(self, values: Mapping[str, Any]) -> np.ndarray:
+        """The same through a frame of one row, for what is left to Polars."""
+        found = self.features(self._reader.frame(values))
+        return found.select(self.lifecycle.features.names()).to_numpy()[0]
 
     def with_attributes(self, events: pl.DataFrame) -> pl.DataFrame:
         """Events with the attributes of their entities beside them, as of their instants; null where none is known."""
@@ -162,10 +197,19 @@ class OnlineFeatures:
         text = None if entity is None else self.store.version(self.space, feed, entity, instant)
         return [None] * len(self.lifecycle.dataset.attributes[feed].columns) if text is None else json.loads(text)
 
+    def _attribute_values(self, feed: str, entity: Any, instant: int) -> dict[str, Any]:
+        """The attributes of an entity with their Python types."""
+        columns = self.lifecycle.dataset.attributes[feed].columns
+        found = dict(zip(columns, self._attributes(feed, entity, instant), strict=True))
+        for name, value in found.items():
+            if columns[name].type == "timestamp" and value is not None:
+                found[name] = _EPOCH + value * _MICROSECOND
+        return found
+
     def _rows(self, items: EntityItems, entity: Entity | None, instant: int) -> list[Row]:
         if entity is None:
             return []
-        return self.store.query(self.space, items.column, entity, instant - items.reach, instant)
+        return self.store.query(self.space, items.column, entity, instant - items.reach, instant - items.delay)
 
     def _event_items(self, events: pl.DataFrame) -> list[EventItems]:
         dataset = self.lifecycle.dataset
@@ -201,10 +245,6 @@ class OnlineFeatures:
             )
         self._ready = True
 
-    @cached_property
-    def _types(self) -> dict[str, pl.DataType]:
-        return {name: TYPES[column.type] for name, column in self.lifecycle.dataset.columns.items()}
-
 
 class _EntityAnswers:
     """Says what the windows over one entity column hold at an instant."""
@@ -212,25 +252,36 @@ class _EntityAnswers:
     def __init__(self, lifecycle: LifecycleDeclaration, items: EntityItems, names: Sequence[str]) -> None:
         self.items = items
         self.families = [_FamilyAnswers(place, names) for place in items.families]
+        self.own: OwnItem | None
+        try:
+            self.own = OwnItem(lifecycle, items)
+        except LookupError:
+            self.own = None
 
     def fill(
-        self, rows: list[Row], instant: int, identity: Identity, own: bytes, entity: Entity | None, out: np.ndarray
+        self,
+        rows: list[Row],
+        instant: int,
+        identity: Identity,
+        own: bytes | None,
+        entity: Entity | None,
+        out: np.ndarray,
     ) -> None:
-        """Writes the columns of an event into `out`. `own` is its item, `rows` are those of its entity; its own
-        among them gives way to `own`, but for its label."""
+        """Writes the columns of an event into `out`. `own` is its item, None where no window holds it; `rows` are
+        those of its entity, among which its own gives way to `own`, but for its label."""
         if entity is None:
             for family in self.families:
                 out[family.at] = family.defaults
             return
-        keys, parts, marks = [list(part) for part in zip(*rows, strict=True)] if rows else ([], [], [])
-        key = key_of(instant, identity)
-        place = bisect_left(keys, key)
-        if place < len(keys) and keys[place] == key:
-            parts[place] = own
-        else:
-            parts.insert(place, own)
-            marks.insert(place, NO_LABEL)
-        words = np.frombuffer(b"".join(parts), np.int64).reshape(len(parts), -1)
+        keys, parts, marks = zip(*rows, strict=True) if rows else ((), (), ())
+        if own is not None:
+            key = key_of(instant, identity)
+            place = bisect_left(keys, key)
+            there = place < len(keys) and keys[place] == key
+            mark = marks[place] if there else NO_LABEL
+            parts = (*parts[:place], own, *parts[place + there :])
+            marks = (*marks[:place], mark, *marks[place + there :])
+        words = np.frombuffer(b"".join(parts), np.int64).reshape(len(parts), self.items.width)
         numbers, labels = words.view(np.float64), np.frombuffer(bytes(marks), np.uint8)
         for family in self.families:
             family.fill(instant, words, numbers, labels, out)
@@ -241,18 +292,22 @@ class _FamilyAnswers:
 
     def __init__(self, place: FamilyWords, names: Sequence[str]) -> None:
         family = place.family
-        self.at = np.array([names.index(column.name) for column in family.columns])
+        places = [names.index(column.name) for column in family.columns]
+        together = places == list(range(places[0], places[0] + len(places)))
+        self.at = slice(places[0], places[0] + len(places)) if together else np.array(places)
         spans, columns, scales, self.defaults = column_settings(family.columns, family.values, family.scales)
         kinds = [family.kinds.index(str(c.value)) if c.aggregation == "distinct_count" else -1 for c in family.columns]
         self.place = (place.first, place.late, len(family.values), len(family.kinds), rows_of(family))
         self.settings = (spans, columns, np.array(kinds, np.int64), scales, self.defaults)
-        self.found = len(family.columns)
 
     def fill(self, time: int, words: np.ndarray, numbers: np.ndarray, marks: np.ndarray, out: np.ndarray) -> None:
         """Writes the family's columns into `out`."""
         from mdlc_assets.features import event_kernels
 
-        found = np.empty(self.found)
+        if isinstance(self.at, slice):
+            event_kernels.item_columns(time, words, numbers, marks, *self.place, *self.settings, out[self.at])
+            return
+        found = np.empty(len(self.at))
         event_kernels.item_columns(time, words, numbers, marks, *self.place, *self.settings, found)
         out[self.at] = found
 
