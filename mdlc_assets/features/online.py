@@ -41,12 +41,16 @@ _DAY, _MICROSECOND = timedelta(days=1), timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PARTS = ("dataset", "labels", "features")
 _VERSION = "1"
+KEPT = timedelta(days=7)
+"""For so long after, features as of an event can still be asked: of one that comes late, by who compares."""
 
 
 class Store(Protocol):
     """What is asked of an online store; each call may raise `StoreAwayError`."""
 
     def put(self, space: str, events: Sequence[EventItems]) -> None: ...
+
+    def fill(self, space: str, events: Sequence[EventItems], labels: Mapping[Identity, Label]) -> None: ...
 
     def put_labels(self, space: str, labels: Sequence[Label], *, replace: bool = False) -> None: ...
 
@@ -102,6 +106,20 @@ class OnlineFeatures:
         self._check()
         for part in events.iter_slices(5_000):
             self.store.put(self.space, self._event_items(self.with_attributes(part)))
+
+    def fill(self, events: pl.DataFrame, labels: pl.DataFrame | None) -> None:
+        """Take in events with the labels that are known of them, both as the lake has them: what the store had of
+        them is replaced. None: no labels are there, and those that the store has stay."""
+        self._check()
+        events = self.with_attributes(events)
+        if labels is None:
+            self.learn(events)
+            return
+        identity = self.lifecycle.dataset.id
+        for part in events.iter_slices(5_000):
+            own = labels.join(part.select(identity), on=identity, how="semi")
+            known = {label.id: label for label in labels_of(self.lifecycle, own)}
+            self.store.fill(self.space, self._event_items(part), known)
 
     def learn_labels(self, labels: pl.DataFrame) -> None:
         """Take labels in, with `known_at` where it is there: before or after their events, any number of times.
@@ -214,8 +232,9 @@ class OnlineFeatures:
     def _event_items(self, events: pl.DataFrame) -> list[EventItems]:
         dataset = self.lifecycle.dataset
         instants = events[dataset.time].cast(pl.Int64).to_list()
+        kept = (self.lifecycle.features.look_back() + KEPT) // _MICROSECOND
         found = [
-            EventItems(identity, instant, due_of(self.lifecycle, instant), {})
+            EventItems(identity, instant, due_of(self.lifecycle, instant), {}, kept)
             for identity, instant in zip(events[dataset.id].to_list(), instants, strict=True)
         ]
         for answers in self._entities:

@@ -15,14 +15,11 @@ from typing import Any
 import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.features.online import OnlineFeatures, Store, labels_of, online_fingerprint
+from mdlc_assets.features.online import KEPT, OnlineFeatures, Store, online_fingerprint
 from mdlc_assets.features.state import microseconds
 from mdlc_assets.resources.lake import DayAbsentError, Lake, LakeTable
 
 _DAY = timedelta(days=1)
-KEPT_DAYS = 7
-"""For so many days after, features as of an event can still be asked: by an event that comes late, by the asset that
-compares."""
 
 
 @dataclass
@@ -44,7 +41,7 @@ def fill_store(lifecycle: LifecycleDeclaration, lake: Lake, store: Store) -> Fil
     if not present:
         raise DayAbsentError(validated.folder, [lifecycle.dataset.start])
     filling = Filling(present[-1])
-    first = present[-1] - timedelta(days=lifecycle.features.look_back_days() + KEPT_DAYS)
+    first = present[-1] - timedelta(days=lifecycle.features.look_back_days()) - KEPT
     before = store.note(lifecycle.name) or {}
     note = _begin(lifecycle, store, before)
     online = OnlineFeatures(lifecycle, store, filling=True)
@@ -87,19 +84,15 @@ def _files(lifecycle: LifecycleDeclaration, lake: Lake, day: date) -> list[str]:
 
 
 def _bring_in(lifecycle: LifecycleDeclaration, lake: Lake, online: OnlineFeatures, day: date, filling: Filling) -> None:
-    dataset, label = lifecycle.dataset, lifecycle.labels.column
+    dataset = lifecycle.dataset
     validated, labels, *attributes = _tables(lifecycle, lake)
     for feed, table in zip(dataset.attributes, attributes, strict=True):
         if table.has(day):
             online.learn_attributes(feed, table.read_day(day))
     events = validated.read_day(day)
-    online.learn(events)
     known = labels.read_day(day) if labels.has(day) else None
-    if known is not None:
-        # Of all events, so that a label that the lake no longer has goes too.
-        whole = events.select(dataset.id).join(known, on=dataset.id, how="left")
-        online.store.put_labels(online.space, labels_of(lifecycle, whole), replace=True)
-        filling.labels += whole.height - whole[label].null_count()
+    online.fill(events, known)
+    filling.labels += known.height if known is not None else 0
     there = online.store.ids(online.space, microseconds(day), microseconds(day + _DAY))
     gone = (
         pl.Series(there, dtype=events[dataset.id].dtype)

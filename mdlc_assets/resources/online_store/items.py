@@ -30,13 +30,15 @@ class StoreAwayError(ConnectionError):
 class EventItems:
     """An event as the store holds it: for each of its entities the bytes that features need of it.
 
-    `due` is when a label must be known at the latest to count; instants are microseconds since 1970.
+    `due` is when a label must be known at the latest to count; instants are microseconds since 1970. `kept` is for
+    how many microseconds an event can be asked for.
     """
 
     id: Identity
     instant: int
     due: int
     items: dict[Place, bytes]
+    kept: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ _NOTE_LABEL = (
 )
 _UNLESS_OLDER = "WHERE locators.known_at IS NULL OR excluded.known_at >= locators.known_at"
 _PARTITIONS = "SELECT number FROM partitions WHERE name = ? OR (name > ? || '#' AND name < ? || '$')"
+_CACHE_KIB = 16 * 1024
 _SWEPT_AT_ONCE = 10_000
 
 
@@ -86,6 +87,12 @@ class SqliteStore:
                     "INSERT OR REPLACE INTO locators VALUES (?, ?, ?, ?, ?, ?, ?)",
                     (locators, event.id, event.instant, event.due, json.dumps(list(event.items)), label, known_at),
                 )
+
+    def fill(self, space: str, events: Sequence[EventItems], labels: Mapping[Identity, Label]) -> None:
+        """Take whole events in with their labels: for who fills from the lake."""
+        self.put(space, events)
+        absent = (Label(event.id, None, None) for event in events if event.id not in labels)
+        self.put_labels(space, [*labels.values(), *absent], replace=True)
 
     def put_labels(self, space: str, labels: Sequence[Label], *, replace: bool = False) -> None:
         """Note labels, whether or not their events are there yet. Of several for one event that known last stays,
@@ -273,6 +280,7 @@ class SqliteStore:
         connection = sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         if connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'notes'").fetchone() == (0,):
             connection.executescript(_SCHEMA)
         self._local.connection, self._local.process = connection, os.getpid()
