@@ -93,7 +93,7 @@ def _read(node: Any, types: Mapping[str, pl.DataType]) -> RowExpression:
             return _literal(literal)
         case {"BinaryExpr": {"left": left, "op": op, "right": right}}:
             return _binary(op, _read(left, types), _read(right, types))
-        case {"Function": {"input": [left, right], "function": {"Sql": {"Binary": op}}}} if op in ("Mul", "Div"):
+        case {"Function": {"input": [left, right], "function": {"Sql": {"Binary": str(op)}}}}:
             return _binary(op, _read(left, types), _read(right, types))
         case {"Function": {"input": inputs, "function": "Coalesce"}}:
             return _coalesce([_read(one, types) for one in inputs])
@@ -142,7 +142,7 @@ def _binary(op: str, left: RowExpression, right: RowExpression) -> RowExpression
             raise _OtherError
         return _applied("bool", _COMPARED[op], left_of, right_of, no_nan=kind == "float")
     (left_of, right_of), kind = _alike([left, right])
-    if kind not in ("int", "float") or (op == "Div" and kind == "int"):
+    if op not in _COMPUTED or kind not in ("int", "float") or (op == "Div" and kind == "int"):
         raise _OtherError
     return _applied(kind, _COMPUTED[op], left_of, right_of)
 
