@@ -313,6 +313,36 @@ def table(source: Path) -> None:
     print_table(_lifecycle("payments_fraud"), source)
 
 
+@main.command()
+@click.argument("lifecycle")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Another address needs MDLC_TOKEN.")
+@click.option("--port", default=0, show_default=True, help="0 takes a free one.")
+def serve(lifecycle: str, host: str, port: int) -> None:
+    """Decide events of LIFECYCLE over HTTP: features, score, rules, action."""
+    from mdlc_assets.definitions import embedded_resources
+    from mdlc_assets.home import Home
+    from mdlc_assets.realtime.serve import run_service, service_state
+    from mdlc_assets.realtime.stored_features import StoredFeatures
+    from mdlc_assets.resources.endpoint_state import ExposedError
+
+    chosen, home = _lifecycle(lifecycle), Home()
+    resources = embedded_resources(home)
+    source = StoredFeatures(chosen.declaration, resources["online_store"])
+    state = service_state(
+        chosen.declaration,
+        resources["registry"],
+        source,
+        home.captured_decisions / lifecycle,
+        at_hand=True,
+        read=lambda: _lifecycle(lifecycle).declaration,
+        store_there=source.there,
+    )
+    try:
+        run_service(state, host, port, click.echo)
+    except ExposedError as error:
+        raise click.ClickException(str(error)) from None
+
+
 def _lifecycle(name: str) -> ModelLifecycle:
     from mdlc_assets.definitions import lifecycle_files
     from mdlc_assets.lifecycle import load_lifecycle

@@ -52,3 +52,8 @@ class Home:
     def reports(self) -> Path:
         """HTML reports."""
         return self.root / "reports"
+
+    @property
+    def captured_decisions(self) -> Path:
+        """What the decision service decided, by lifecycle and day."""
+        return self.root / "online" / "decisions"
