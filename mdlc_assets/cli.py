@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mdlc_assets.export.command import export
+
 if TYPE_CHECKING:
     from mdlc_assets.lifecycle import ModelLifecycle
 
@@ -40,6 +42,9 @@ def main(home: Path | None) -> None:
     """
     if home:
         os.environ["MDLC_HOME"] = str(home.absolute())
+
+
+main.add_command(export)
 
 
 @main.command()
