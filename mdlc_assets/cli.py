@@ -326,10 +326,14 @@ def serve(lifecycle: str, host: str, port: int) -> None:
     """Decide events of LIFECYCLE over HTTP: features, score, rules, action."""
     from mdlc_assets.definitions import embedded_resources
     from mdlc_assets.home import Home
-    from mdlc_assets.realtime.serve import run_service, service_state
+    from mdlc_assets.realtime.serve import run_service, service_state, token_for
     from mdlc_assets.realtime.stored_features import StoredFeatures
     from mdlc_assets.resources.endpoint_state import ExposedError
 
+    try:
+        token_for(host)
+    except ExposedError as error:
+        raise click.ClickException(str(error)) from None
     chosen, home = _lifecycle(lifecycle), Home()
     resources = embedded_resources(home)
     source = StoredFeatures(chosen.declaration, resources["online_store"])
@@ -342,10 +346,7 @@ def serve(lifecycle: str, host: str, port: int) -> None:
         read=lambda: _lifecycle(lifecycle).declaration,
         store_there=source.there,
     )
-    try:
-        run_service(state, host, port, click.echo)
-    except ExposedError as error:
-        raise click.ClickException(str(error)) from None
+    run_service(state, host, port, click.echo)
 
 
 def _lifecycle(name: str) -> ModelLifecycle:

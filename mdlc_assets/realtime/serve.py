@@ -20,7 +20,7 @@ from mdlc_assets.realtime.decider import Decider, FeatureSource
 from mdlc_assets.realtime.event_reader import EventReader
 from mdlc_assets.realtime.meters import Meters
 from mdlc_assets.realtime.recorder import Recorder
-from mdlc_assets.realtime.request_log import RequestLog
+from mdlc_assets.realtime.request_log import RequestLog, log_in_json
 from mdlc_assets.realtime.service import ServiceState, create_service
 from mdlc_assets.realtime.serving import Changeover
 from mdlc_assets.resources.endpoint_state import check_host
@@ -68,10 +68,16 @@ def service_app(state: ServiceState, token: str | None) -> Starlette:
     return create_service(state, token=token, lifespan=lifespan)
 
 
-def run_service(state: ServiceState, host: str, port: int, told: Callable[[str], Any] = print) -> None:
-    """Serve until SIGTERM. Raises `ExposedError` for an address beyond this machine without a token."""
+def token_for(host: str) -> str | None:
+    """The token of MDLC_TOKEN. Raises `ExposedError` for an address beyond this machine without one."""
     token = os.environ.get(TOKEN_VARIABLE) or None
     check_host(host, token, TOKEN_VARIABLE)
+    return token
+
+
+def run_service(state: ServiceState, host: str, port: int, told: Callable[[str], Any] = print) -> None:
+    """Serve until SIGTERM. Raises `ExposedError`."""
+    token = token_for(host)
     log_in_json()
     sys.setswitchinterval(_SWITCH_SECONDS)
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)

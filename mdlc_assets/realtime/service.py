@@ -148,7 +148,8 @@ class _Decisions:
             raise EventError("the body is compressed", "content-encoding", "send it as it is", 415)
         try:
             async with asyncio.timeout(self.body_seconds):
-                chunks, size = [], 0
+                chunks: list[bytes] = []
+                size = 0
                 while True:
                     message = await receive()
                     if message["type"] != "http.request":

@@ -17,7 +17,7 @@ import numpy as np
 
 from mdlc_assets.declaration import DeclarationError, LifecycleDeclaration
 from mdlc_assets.deployment.approved import UnapprovedError, approved_champion
-from mdlc_assets.deployment.scoring import in_one_thread
+from mdlc_assets.deployment.scoring import import_xgboost_alone, in_one_thread
 from mdlc_assets.integration.rules import RuleSet
 from mdlc_assets.realtime.reasons import Contributions
 from mdlc_assets.resources.registry import Registry, Version, files_digest
@@ -60,6 +60,8 @@ def served_model(registry: Registry, lifecycle: LifecycleDeclaration, version: V
     if registered and files_digest({f"model/{name}": content for name, content in files.items()}) != registered:
         raise RefusedError(f"version {version.version}: its files are not those that were registered")
     try:
+        if "model.ubj" in files:
+            import_xgboost_alone()
         model = in_one_thread(load_model(files))
         names = lifecycle.features.names()
         if strange := [name for name in model.features if name not in names]:

@@ -52,6 +52,7 @@ def service(home: Home) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     process.wait(30)
 
 
+@pytest.mark.slow
 def test_a_process_decides_captures_and_ends(
     service: tuple[subprocess.Popen[bytes], str], home: Home, payments_fraud: LifecycleDeclaration
 ) -> None:
@@ -71,9 +72,9 @@ def test_a_process_decides_captures_and_ends(
     assert process.wait(30) in (0, -signal.SIGTERM)
 
 
-def test_it_listens_on_this_machine_alone_unless_there_is_a_token(home: Home) -> None:
+def test_it_listens_on_this_machine_alone_unless_there_is_a_token(tmp_path: Path) -> None:
     ran = subprocess.run(
-        [MDLC, "--home", str(home.root), "serve", "payments_fraud", "--host", "0.0.0.0"],
+        [MDLC, "--home", str(tmp_path), "serve", "payments_fraud", "--host", "0.0.0.0"],
         env={key: value for key, value in os.environ.items() if key != "MDLC_TOKEN"},
         capture_output=True,
         text=True,
