@@ -329,6 +329,7 @@ def serve(lifecycle: str, host: str, port: int) -> None:
     from mdlc_assets.realtime.serve import run_service, service_state, token_for
     from mdlc_assets.realtime.stored_features import StoredFeatures
     from mdlc_assets.resources.endpoint_state import ExposedError
+    from mdlc_assets.resources.outbox import open_outbox
 
     try:
         token_for(host)
@@ -342,6 +343,7 @@ def serve(lifecycle: str, host: str, port: int) -> None:
         resources["registry"],
         source,
         home.captured_decisions / lifecycle,
+        open_outbox(home.outbox(lifecycle)),
         at_hand=True,
         read=lambda: _lifecycle(lifecycle).declaration,
         store_there=source.there,

@@ -60,4 +60,4 @@ class RuleSet:
             schema={"decision": pl.String, "rule": pl.String, "reason": pl.String},
             orient="row",
         )
-        return found.with_columns(pl.col("decision").replace_strict(self.declared.actions).alias("action"))
+        return found.with_columns(pl.col("decision").replace_strict(self.declared.words()).alias("action"))

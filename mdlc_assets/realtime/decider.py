@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -67,12 +67,15 @@ def decision_id(lifecycle: str, event: Any) -> str:
     return hashlib.sha256(f"{lifecycle}/{event}".encode()).hexdigest()[:32]
 
 
+Record = Callable[[Serving, list[tuple[str, Decided]]], Awaitable[None] | None]
+"""Writes decisions down, each with its request's id, before any is answered; awaited where that takes time."""
+
+
 class Decider:
     """Decides events of one lifecycle.
 
     `at_hand` says that the store answers in microseconds (an embedded one): it is then asked in the loop itself,
-    since a thread would cost more than the answer. `record` is given the decisions that were made together, with
-    their requests' ids, before any of them is answered.
+    since a thread would cost more than the answer. `record` is given the decisions that were made together.
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class Decider:
         lifecycle: LifecycleDeclaration,
         source: FeatureSource,
         serving: Callable[[], Serving],
-        record: Callable[[list[tuple[str, Decided]]], None] = lambda decided: None,
+        record: Record = lambda serving, decided: None,
         *,
         at_hand: bool = False,
         endpoint: Endpoint | None = None,
@@ -94,6 +97,7 @@ class Decider:
         self.feature_seconds = self.score_seconds = 0.0
         self._pool = ThreadPoolExecutor(_THREADS, "features") if not at_hand else None
         self._waiting: list[_Waiting] = []
+        self._writing: set[asyncio.Future[None]] = set()
 
     async def decide(self, events: Sequence[Mapping[str, Any]], request_id: str) -> list[Decided]:
         """The decisions of a request's events, in their order."""
@@ -201,13 +205,19 @@ class Decider:
                 decided.append((request.request_id, self._by_rules(serving, event, vector, scores[place])))
                 place += 1
         self._give_reasons(serving, [one for _, one in decided])
-        self.record(decided)
-        place = 0
-        for request in waiting:
-            count = len(request.events)
-            if not request.done.done():
-                request.done.set_result([one for _, one in decided[place : place + count]])
-            place += count
+        writing = self.record(serving, decided)
+        if writing is None:
+            _answer(waiting, decided)
+        else:
+            task = asyncio.ensure_future(self._answer_once(writing, waiting, decided))
+            self._writing.add(task)
+            task.add_done_callback(self._writing.discard)
+
+    async def _answer_once(
+        self, writing: Awaitable[None], waiting: list[_Waiting], decided: list[tuple[str, Decided]]
+    ) -> None:
+        await writing
+        _answer(waiting, decided)
 
     def _by_rules(
         self, serving: Serving, event: Mapping[str, Any], vector: np.ndarray | None, score: float | None
@@ -256,6 +266,15 @@ class Decider:
         """Wait for nobody any more."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _answer(waiting: list[_Waiting], decided: list[tuple[str, Decided]]) -> None:
+    place = 0
+    for request in waiting:
+        count = len(request.events)
+        if not request.done.done():
+            request.done.set_result([one for _, one in decided[place : place + count]])
+        place += count
 
 
 def _whole(model: ServedModel, vectors: list[np.ndarray | None]) -> tuple[list[int], np.ndarray]:

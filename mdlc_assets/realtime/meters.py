@@ -17,6 +17,7 @@ class Meters:
         self.degraded = Counter("mdlc_degraded", "Decisions without what was away.", ["cause"], registry=self.registry)
         self.seconds = Histogram("mdlc_request_seconds", "Of requests.", buckets=_SECONDS, registry=self.registry)
         self.stages = Counter("mdlc_stage_seconds", "Seconds spent.", ["stage"], registry=self.registry)
+        self.effects = Counter("mdlc_effects", "Effects sent.", ["outcome"], registry=self.registry)
         self.version = Gauge("mdlc_model_version", "The version that scores; 0 for none.", registry=self.registry)
         self.away = Gauge("mdlc_left_alone", "1 while it is not asked.", ["what"], registry=self.registry)
         self.ready = Gauge("mdlc_ready", "1 when model and store are there.", registry=self.registry)

@@ -24,6 +24,7 @@ from mdlc_assets.realtime.request_log import RequestLog, log_in_json
 from mdlc_assets.realtime.service import ServiceState, create_service
 from mdlc_assets.realtime.serving import Changeover
 from mdlc_assets.resources.endpoint_state import check_host
+from mdlc_assets.resources.outbox import Outbox
 from mdlc_assets.resources.registry import Registry
 
 TOKEN_VARIABLE = "MDLC_TOKEN"  # noqa: S105 - the name of the variable, not a token
@@ -37,6 +38,7 @@ def service_state(
     registry: Registry,
     source: FeatureSource,
     capture_folder: Path,
+    outbox: Outbox,
     *,
     at_hand: bool,
     read: Callable[[], LifecycleDeclaration] | None = None,
@@ -47,10 +49,11 @@ def service_state(
     changeover = Changeover(registry, lifecycle, read)
     changeover.look()
     capture = Capture(capture_folder, lifecycle.dataset.time, lifecycle.features.names()) if declared.capture else None
-    recorder = Recorder(meters, capture)
+    recorder = Recorder(lifecycle, meters, capture, outbox)
     decider = Decider(lifecycle, source, lambda: changeover.serving, recorder, at_hand=at_hand)
     log = RequestLog(sys.stderr.buffer)
-    return ServiceState(lifecycle, EventReader(lifecycle), decider, changeover, meters, log, store_there)
+    reader = EventReader(lifecycle)
+    return ServiceState(lifecycle, reader, decider, changeover, meters, log, store_there, recorder)
 
 
 def service_app(state: ServiceState, token: str | None) -> Starlette:
@@ -58,7 +61,10 @@ def service_app(state: ServiceState, token: str | None) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(state.changeover.watch()), asyncio.create_task(state.log.flush_now_and_then())]
+        endless = [state.changeover.watch(), state.log.flush_now_and_then()]
+        if state.recorder is not None:
+            endless.append(state.recorder.deliver())
+        tasks = [asyncio.create_task(one) for one in endless]
         yield
         for task in tasks:
             task.cancel()

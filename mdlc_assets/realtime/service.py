@@ -32,6 +32,7 @@ from mdlc_assets.realtime.decider import Decided, Decider
 from mdlc_assets.realtime.event_reader import EventError, EventReader
 from mdlc_assets.realtime.interface import interface_of, page_of
 from mdlc_assets.realtime.meters import Meters
+from mdlc_assets.realtime.recorder import Recorder
 from mdlc_assets.realtime.request_log import RequestLog
 from mdlc_assets.realtime.serving import Changeover
 
@@ -57,6 +58,7 @@ class ServiceState:
     meters: Meters
     log: RequestLog
     store_there: Callable[[], bool] = lambda: True
+    recorder: Recorder | None = None
 
 
 def create_service(

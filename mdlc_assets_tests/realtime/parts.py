@@ -113,7 +113,7 @@ def new_state(lifecycle: LifecycleDeclaration, registry: Registry, source: Any =
     changeover.look()
     more = {"at_hand": True} | more
     meters = Meters()
-    record = Recorder(meters, more.pop("capture", None))
+    record = Recorder(lifecycle, meters, more.pop("capture", None), more.pop("outbox", None))
     decider = Decider(lifecycle, source or PlainFeatures(lifecycle), lambda: changeover.serving, record, **more)
     return ServiceState(lifecycle, EventReader(lifecycle), decider, changeover, meters, RequestLog(None))
 
