@@ -325,9 +325,9 @@ def table(source: Path) -> None:
 def serve(lifecycle: str, host: str, port: int) -> None:
     """Decide events of LIFECYCLE over HTTP: features, score, rules, action."""
     from mdlc_assets.definitions import embedded_resources
+    from mdlc_assets.features.online import OnlineFeatures
     from mdlc_assets.home import Home
     from mdlc_assets.realtime.serve import run_service, service_state, token_for
-    from mdlc_assets.realtime.stored_features import StoredFeatures
     from mdlc_assets.resources.endpoint_state import ExposedError
     from mdlc_assets.resources.outbox import open_outbox
 
@@ -337,16 +337,17 @@ def serve(lifecycle: str, host: str, port: int) -> None:
         raise click.ClickException(str(error)) from None
     chosen, home = _lifecycle(lifecycle), Home()
     resources = embedded_resources(home)
-    source = StoredFeatures(chosen.declaration, resources["online_store"])
+    store = resources["online_store"]
+    source = OnlineFeatures(chosen.declaration, store.store)
     state = service_state(
         chosen.declaration,
         resources["registry"],
         source,
         home.captured_decisions / lifecycle,
         open_outbox(home.outbox(lifecycle)),
-        at_hand=True,
+        at_hand=store.form == "embedded",
         read=lambda: _lifecycle(lifecycle).declaration,
-        store_there=source.there,
+        store_there=lambda: store.store.newest(source.space) is not None,
     )
     run_service(state, host, port, click.echo)
 

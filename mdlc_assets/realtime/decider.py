@@ -247,7 +247,7 @@ class Decider:
             elif features is not None and name in self.places:
                 known[name] = features[self.places[name]]
             else:
-                known[name] = event[name]
+                known[name] = event.get(name)
         return known
 
     def _give_reasons(self, serving: Serving, decided: list[Decided]) -> None:

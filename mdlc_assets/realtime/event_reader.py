@@ -41,7 +41,10 @@ class EventReader:
         self.lifecycle = lifecycle
         self.columns = lifecycle.dataset.validated_columns
         self._own = lifecycle.dataset.columns
-        self._quick = [(name, _quick(column, name in self._own)) for name, column in self.columns.items()]
+        self._quick = [(name, _quick(column, True)) for name, column in self._own.items()]
+        self._attributes = [
+            (name, _quick(column, False)) for name, column in self.columns.items() if name not in self._own
+        ]
         # Rules over several columns are SQL, for frames only.
         self._sure = all(rule.severity == "warn" for rule in lifecycle.quality.rows)
 
@@ -52,6 +55,10 @@ class EventReader:
         if self._sure:
             get = content.get
             found = {name: cell(get(name)) for name, cell in self._quick}
+            # Attributes are the caller's to send; those that are not sent are the store's.
+            for name, cell in self._attributes:
+                if name in content:
+                    found[name] = cell(get(name))
             if _UNSURE not in found.values() and content.keys() <= found.keys():
                 return found
         return self.judge(content)
@@ -65,6 +72,8 @@ class EventReader:
                 )
         cells, unreadable = {}, {}
         for name, column in self.columns.items():
+            if name not in self._own and name not in content:
+                continue
             values, wrong = self._read_cell(name, column, content.get(name))
             cells[name] = values
             if wrong:
