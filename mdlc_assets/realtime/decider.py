@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.features.online import StoreAwayError
+from mdlc_assets.features.state import StateMismatchError
 from mdlc_assets.integration.rules import RuleError, RuleSet
 from mdlc_assets.realtime.breaker import Breaker
 from mdlc_assets.realtime.serving import ServedModel, Serving
@@ -24,6 +27,7 @@ from mdlc_assets.realtime.serving import ServedModel, Serving
 # Between so many events of a batch others get their turn.
 _TOGETHER = 16
 _THREADS = 16
+_LOG = logging.getLogger("mdlc.decisions")
 
 
 class FeatureSource(Protocol):
@@ -129,8 +133,8 @@ class Decider:
         began = time.perf_counter()
         try:
             vector = self.source.features_of(event)
-        except Exception:
-            self.store.failed()
+        except Exception as error:
+            self._not_collected(error)
             return None
         spent = time.perf_counter() - began
         self.feature_seconds += spent
@@ -149,12 +153,19 @@ class Decider:
         try:
             async with asyncio.timeout(limit):
                 vector = await asked
-        except Exception:
-            self.store.failed()
+        except Exception as error:
+            self._not_collected(error)
             return None
         self.feature_seconds += time.perf_counter() - began
         self.store.succeeded()
         return vector
+
+    def _not_collected(self, error: Exception) -> None:
+        # An event that cannot be computed is no sign that the store is away for others.
+        if isinstance(error, StoreAwayError | StateMismatchError | OSError):
+            self.store.failed()
+        else:
+            _LOG.error("features cannot be computed: %s", type(error).__name__)
 
     def _decide_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -259,6 +270,10 @@ class Decider:
         if not wanted:
             return
         rows = np.array([one.features for one in wanted])[:, model.columns]
+        # XGBoost takes a row apart in single precision only, and refuses what is infinite there.
+        fit = np.abs(rows).max(axis=1) < np.finfo(np.float32).max
+        if not fit.all():
+            wanted, rows = [one for one, good in zip(wanted, fit, strict=True) if good], rows[fit]
         for one, row, parts in zip(wanted, rows, model.contributions.of(rows), strict=True):
             one.reasons = model.contributions.top(parts, row, self.service.most_reasons)
 

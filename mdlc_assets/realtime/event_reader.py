@@ -20,6 +20,8 @@ from mdlc_assets.quality.rows import part_rows
 from mdlc_assets.sourcing.cells import TYPES, read_cells
 
 _PLAIN_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{6})?(Z|[+-]\d\d:\d\d)?")
+# The day after must still be a day.
+_LAST_YEAR = 9999
 _UNSURE = object()
 _KINDS = {"integer": "a whole number", "float": "a number", "boolean": "true or false", "string": "text"}
 
@@ -83,6 +85,9 @@ class EventReader:
         if unreadable:
             name = next(iter(unreadable))
             raise EventError(f"{name} cannot be read as {self.columns[name].type}", name, self._mend(name))
+        if day.year >= _LAST_YEAR:
+            time = self.lifecycle.dataset.time
+            raise EventError(f"{time} is too far away", time, self._mend(time))
         arrived = raw.select(*self._own).with_columns(
             pl.lit("request").alias("_source_file"),
             pl.lit(1, pl.Int64).alias("_source_row"),
@@ -150,6 +155,8 @@ def _quick(column: Column, judged: bool) -> Cell:
         if type(value) is str and _PLAIN_INSTANT.fullmatch(value) and value.isascii():
             try:
                 at = datetime.fromisoformat(value)
+                if at.year >= _LAST_YEAR:
+                    return _UNSURE
                 return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
             except (ValueError, OverflowError):
                 return _UNSURE

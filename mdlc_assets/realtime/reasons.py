@@ -29,6 +29,8 @@ class Contributions:
     def of(self, rows: np.ndarray) -> np.ndarray:
         """Shape (rows, features), for rows in the order of the model's features."""
         model = self.model
+        if not len(rows):
+            return rows
         if model.mean is not None:
             rows = (rows - model.mean) / model.scale
         if self.linear is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 import sys
@@ -86,6 +87,9 @@ def run_service(state: ServiceState, host: str, port: int, told: Callable[[str],
     token = token_for(host)
     log_in_json()
     sys.setswitchinterval(_SWITCH_SECONDS)
+    # What was imported stays: the collector need not walk through it in the midst of a request.
+    gc.collect()
+    gc.freeze()
     listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     told(f"Decisions of {state.lifecycle.name} on http://{host}:{listening.getsockname()[1]}/docs")
     config = uvicorn.Config(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import re
 import time
 import uuid
@@ -40,6 +41,7 @@ MAX_BODY = 6 * 1024 * 1024
 MAX_EVENTS = 1_000
 BODY_SECONDS = 10.0
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+_LOG = logging.getLogger("mdlc.decisions")
 _JSON = (b"content-type", b"application/json")
 
 Scope = MutableMapping[str, Any]
@@ -112,6 +114,11 @@ class _Decisions:
             status, answer = error.status, _refusal(error, request_id)
         except _GoneError:
             return
+        except Exception as error:
+            # The text of an unforeseen error may quote what was sent: its type must do.
+            _LOG.error("request %s failed: %s", request_id, type(error).__name__)
+            unforeseen = EventError("the event could not be decided", None, "tell the service's owner", 500)
+            status, answer = 500, _refusal(unforeseen, request_id)
         spent = time.perf_counter() - began
         head = [_JSON, (b"content-length", b"%d" % len(answer)), (b"x-request-id", request_id.encode())]
         if status == 401:
