@@ -14,7 +14,6 @@ class Fallback(Declared):
     """What happens when the store or the model is away: rules that need neither decide, then `decide`."""
 
     store_ms: float = Field(default=50, gt=0, le=10_000, description="So long an answer of the store is waited for.")
-    model_ms: float = Field(default=200, gt=0, le=60_000, description="The same for a model behind an endpoint.")
     decide: str | None = Field(
         default=None, description="The decision when no rule that needs neither holds; `otherwise` when absent."
     )
@@ -25,9 +24,6 @@ class Fallback(Declared):
 class Service(Declared):
     """`mdlc serve`."""
 
-    model: Literal["in_process", "endpoint"] = Field(
-        default="in_process", description="`endpoint`: the lifecycle's SageMaker endpoint gives the scores."
-    )
     reasons: Literal["always", "acted", "never"] = Field(
         default="acted",
         description="Which features moved the score: for each event, for decisions other than `otherwise`, never.",

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,10 +36,6 @@ class FeatureSource(Protocol):
     def features_of(self, event: Mapping[str, Any]) -> np.ndarray:
         """Float64, in the order of the lifecycle's features. Raises when the store is away."""
         ...
-
-
-Endpoint = Callable[[Sequence[str], np.ndarray], tuple[list[float], int]]
-"""A model elsewhere: scores of rows whose columns are so called, and the version that gave them."""
 
 
 @dataclass(slots=True)
@@ -90,14 +86,13 @@ class Decider:
         record: Record = lambda serving, decided: None,
         *,
         at_hand: bool = False,
-        endpoint: Endpoint | None = None,
     ) -> None:
         self.name, self.id_column = lifecycle.name, lifecycle.dataset.id
         self.service = lifecycle.deployment.service
-        self.source, self.serving, self.record, self.endpoint = source, serving, record, endpoint
+        self.source, self.serving, self.record = source, serving, record
         self.width = len(lifecycle.features.names())
         self.places = {name: i for i, name in enumerate(lifecycle.features.names())}
-        self.store, self.model = Breaker(self.service.fallback), Breaker(self.service.fallback)
+        self.store = Breaker(self.service.fallback)
         self.feature_seconds = self.score_seconds = 0.0
         self._pool = ThreadPoolExecutor(_THREADS, "features") if not at_hand else None
         self._waiting: list[_Waiting] = []
@@ -108,12 +103,9 @@ class Decider:
         vectors = await self._collect(events)
         loop = asyncio.get_running_loop()
         waiting = _Waiting(events, vectors, request_id, loop.create_future())
-        if self.endpoint is not None:
-            await self._decide_away(waiting, self.endpoint)
-        else:
-            self._waiting.append(waiting)
-            if len(self._waiting) == 1:
-                loop.call_soon(self._decide_waiting)
+        self._waiting.append(waiting)
+        if len(self._waiting) == 1:
+            loop.call_soon(self._decide_waiting)
         return await waiting.done
 
     async def _collect(self, events: Sequence[Mapping[str, Any]]) -> list[np.ndarray | None]:
@@ -189,24 +181,6 @@ class Decider:
                 scores[i] = score
         self.score_seconds += time.perf_counter() - began
         return scores
-
-    async def _decide_away(self, waiting: _Waiting, endpoint: Endpoint) -> None:
-        serving, began = self.serving(), time.perf_counter()
-        scores: list[float | None] = [None] * len(waiting.events)
-        model = serving.model
-        there, rows = _whole(model, waiting.vectors) if model else ([], np.empty(0))
-        if model is not None and there and self.model.allows():
-            try:
-                async with asyncio.timeout(self.service.fallback.model_ms / 1e3):
-                    found, version = await asyncio.to_thread(endpoint, model.features, rows)
-                for i, score in zip(there, found, strict=True):
-                    scores[i] = score
-                serving = replace(serving, versions={**serving.versions, "model": version})
-                self.model.succeeded()
-            except Exception:
-                self.model.failed()
-        self.score_seconds += time.perf_counter() - began
-        self._conclude(serving, [waiting], scores)
 
     def _conclude(self, serving: Serving, waiting: list[_Waiting], scores: list[float | None]) -> None:
         decided: list[tuple[str, Decided]] = []
