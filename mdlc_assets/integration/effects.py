@@ -1,4 +1,4 @@
-"""The effects of decisions, the same from a batch and online, and their delivery out of the outbox."""
+"""The effects of decisions, and their delivery out of the outbox."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The outbox: effects that decisions have, written down with the decision and delivered afterwards, once each.
 
-An event's first decision counts: effects of a decision id that is known are not taken again, whether it comes from
-the service, from a repeated request or from a batch. An effect that is claimed and not marked within its lease, since
+An event's first decision counts: effects of a decision id that is known are not taken again, however
+often the event is decided. An effect that is claimed and not marked within its lease, since
 the process was killed, is claimed again and goes out under the same key.
 """
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,6 +88,26 @@ def test_what_a_killed_process_claimed_goes_out_after_its_lease_under_the_same_k
     assert outbox.claim(now + LEASE_SECONDS - 1, LEASE_SECONDS) == []
     assert deliver_due(outbox, clock=lambda: now + LEASE_SECONDS + 1) == (1, 0)
     assert far.keys == ["d1-0"]
+
+
+def test_killed_between_sending_and_marking_the_same_key_goes_out_again(far: Far, tmp_path: Path) -> None:
+    outbox = SqliteOutbox(tmp_path / "outbox.db")
+    put(outbox, decisions(Webhook(to="webhook", url=far.url)))
+    program = (
+        "import os, sys, time; from pathlib import Path\n"
+        "from mdlc_assets.integration.effects import LEASE_SECONDS, deliver_due\n"
+        "from mdlc_assets.resources.outbox import SqliteOutbox\n"
+        "outbox = SqliteOutbox(Path(sys.argv[1]))\n"
+        "outbox.delivered = lambda key: os.kill(os.getpid(), 9)\n"
+        "deliver_due(outbox)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, str(tmp_path / "outbox.db")], timeout=60, check=False)
+    assert ended.returncode == -9
+    assert far.keys == ["d1-0"]
+    assert deliver_due(outbox) == (0, 0)  # its lease holds
+    assert deliver_due(outbox, clock=lambda: time.time() + LEASE_SECONDS + 1) == (1, 0)
+    assert far.keys == ["d1-0", "d1-0"]
+    assert outbox.counts() == {"due": 0, "delivered": 1, "dead": 0}
 
 
 def test_a_far_end_that_fails_is_tried_again_and_takes_one_effect(outbox: Outbox, far: Far) -> None:
