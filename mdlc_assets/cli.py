@@ -318,6 +318,40 @@ def table(source: Path) -> None:
     print_table(_lifecycle("payments_fraud"), source)
 
 
+@main.command()
+@click.argument("lifecycle")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Another address needs MDLC_TOKEN.")
+@click.option("--port", default=0, show_default=True, help="0 takes a free one.")
+def serve(lifecycle: str, host: str, port: int) -> None:
+    """Decide events of LIFECYCLE over HTTP: features, score, rules, action."""
+    from mdlc_assets.definitions import embedded_resources
+    from mdlc_assets.features.online import OnlineFeatures
+    from mdlc_assets.home import Home
+    from mdlc_assets.realtime.serve import run_service, service_state, token_for
+    from mdlc_assets.resources.endpoint_state import ExposedError
+    from mdlc_assets.resources.outbox import open_outbox
+
+    try:
+        token_for(host)
+    except ExposedError as error:
+        raise click.ClickException(str(error)) from None
+    chosen, home = _lifecycle(lifecycle), Home()
+    resources = embedded_resources(home)
+    store = resources["online_store"]
+    source = OnlineFeatures(chosen.declaration, store.store)
+    state = service_state(
+        chosen.declaration,
+        resources["registry"],
+        source,
+        home.captured_decisions / lifecycle,
+        open_outbox(home.outbox(lifecycle)),
+        at_hand=store.form == "embedded",
+        read=lambda: _lifecycle(lifecycle).declaration,
+        store_there=lambda: store.store.newest(source.space) is not None,
+    )
+    run_service(state, host, port, click.echo)
+
+
 def _lifecycle(name: str) -> ModelLifecycle:
     from mdlc_assets.definitions import lifecycle_files
     from mdlc_assets.lifecycle import load_lifecycle

@@ -52,3 +52,12 @@ class Home:
     def reports(self) -> Path:
         """HTML reports."""
         return self.root / "reports"
+
+    @property
+    def captured_decisions(self) -> Path:
+        """What the decision service decided, by lifecycle and day."""
+        return self.root / "online" / "decisions"
+
+    def outbox(self, lifecycle: str) -> str:
+        """Where effects of decisions wait: MDLC_OUTBOX, such as `dynamodb:<table>`, or else a file here."""
+        return os.environ.get("MDLC_OUTBOX") or str(self.root / "online" / "outbox" / f"{lifecycle}.db")

@@ -29,6 +29,15 @@ class RuleSet:
         self._programs = [(rule, cel.compile(rule.when)) for rule in declared.rules]
         self.variables = sorted({name for _, program in self._programs for name in program.variables()})
 
+    def without(self, missing: Iterable[str], otherwise: str | None = None) -> RuleSet:
+        """The rules that can do without some variables, in their order; `otherwise` when none of them holds."""
+        gone = set(missing)
+        left = RuleSet.__new__(RuleSet)
+        left.declared = self.declared.model_copy(update={"otherwise": otherwise or self.declared.otherwise})
+        left._programs = [(rule, made) for rule, made in self._programs if gone.isdisjoint(made.variables())]
+        left.variables = sorted({name for _, program in left._programs for name in program.variables()})
+        return left
+
     def decide(self, event: Mapping[str, Any]) -> tuple[str, str, str]:
         """Decision, rule and reason for an event's score, columns and features. Raises `RuleError`."""
         for rule, program in self._programs:
@@ -51,4 +60,4 @@ class RuleSet:
             schema={"decision": pl.String, "rule": pl.String, "reason": pl.String},
             orient="row",
         )
-        return found.with_columns(pl.col("decision").replace_strict(self.declared.actions).alias("action"))
+        return found.with_columns(pl.col("decision").replace_strict(self.declared.words()).alias("action"))
