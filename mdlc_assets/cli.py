@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mdlc_assets.commands.new import land, new
+from mdlc_assets.commands.run import run
+from mdlc_assets.commands.schema import schema
 from mdlc_assets.export.command import export
 
 if TYPE_CHECKING:
@@ -45,6 +48,10 @@ def main(home: Path | None) -> None:
 
 
 main.add_command(export)
+
+
+for _command in (new, land, run, schema):
+    main.add_command(_command)
 
 
 @main.command()

@@ -149,11 +149,12 @@ def _inline_labels(
     types: dict[str, ColumnType] = {
         identity: columns[identity].type,
         time: columns[time].type,
-        label: "integer",
+        label: _label_type(lifecycle),
     }
     rows = to_canonical(name, frame, layout, types)
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     of_the_day = pl.col(time).is_between(start, start + timedelta(days=1), closed="left")
+    rows = _as_labels(lifecycle, rows)
     _refuse_labels(name, layout.names[label], rows, label, nullable=True)
     # Rows without id, time or label have none that could be joined; quality quarantines the first two.
     rows = rows.filter(of_the_day & pl.col(identity).is_not_null() & pl.col(label).is_not_null())
@@ -165,7 +166,7 @@ def _fed_labels(lifecycle: LifecycleDeclaration, day: date, name: str, frame: pl
     identity, label = lifecycle.dataset.id, lifecycle.labels.column
     types: dict[str, ColumnType] = {
         identity: lifecycle.dataset.columns[identity].type,
-        label: "integer",
+        label: _label_type(lifecycle),
         "known_at": "timestamp",
     }
     layout = find_layout(name, frame.columns, _label_layouts(lifecycle, list(types)))
@@ -179,8 +180,27 @@ def _fed_labels(lifecycle: LifecycleDeclaration, day: date, name: str, frame: pl
                 f"{count} of {rows.height} cells are empty or cannot be read as {types[ours]}",
                 "correct the cells and send the file again",
             )
+    rows = _as_labels(lifecycle, rows)
     _refuse_labels(name, layout.names[label], rows, label, nullable=False)
     return layout.source, rows.select(identity, pl.col(label).cast(pl.Int8), "known_at")
+
+
+def _label_type(lifecycle: LifecycleDeclaration) -> ColumnType:
+    return "string" if lifecycle.labels.positive_values else "integer"
+
+
+def _as_labels(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> pl.DataFrame:
+    """Labels that stand in words as 1 and 0; nothing but blanks is no label."""
+    label, positive = lifecycle.labels.column, lifecycle.labels.positive_values
+    if not positive:
+        return rows
+    text = pl.col(label).str.strip_chars()
+    return rows.with_columns(
+        pl.when(text != "")
+        .then(text.str.to_lowercase().is_in([value.strip().lower() for value in positive]))
+        .cast(pl.Int64)
+        .alias(label)
+    )
 
 
 def _label_layouts(lifecycle: LifecycleDeclaration, wanted: list[str]) -> list[Layout]:
