@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mdlc_assets.commands.help import Sections
 from mdlc_assets.commands.new import land, new
 from mdlc_assets.commands.run import run
 from mdlc_assets.commands.schema import schema
@@ -28,7 +29,7 @@ _HISTORY = (
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mdlc-assets")
 @click.option(
     "--home",
@@ -39,9 +40,11 @@ def main(home: Path | None) -> None:
     """The model development life cycle as one Dagster asset graph.
 
     \b
-    First steps:  mdlc demo          two weeks in the life of a fraud model, in minutes
-                  mdlc dev           the Dagster UI on the very same state
-                  mdlc validate F    check a declaration before anything runs
+    mdlc demo                             two weeks in the life of a fraud model, in minutes
+    mdlc new churn --data customers.csv   a model on your own data
+    mdlc dev                              the Dagster UI on the very same state
+
+    Exit codes: 0 done, 1 refused or failed (the reason is on stderr), 2 called wrongly.
     """
     if home:
         os.environ["MDLC_HOME"] = str(home.absolute())

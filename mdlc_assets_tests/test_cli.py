@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import click
+import pytest
+from click.testing import CliRunner
+
+from mdlc_assets.cli import main
 from mdlc_assets_tests.conftest import SHIPPED
 
 
@@ -20,12 +26,48 @@ def _mdlc(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+_HEAVY = ("dagster", "polars", "mlflow", "numpy", "pandas", "pyarrow", "boto3", "pydantic", "yaml", "rich", "sklearn")
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys, mdlc_assets.cli; print([m for m in ('dagster', 'polars', 'mlflow', 'numpy') if m in sys.modules])"
+        "import sys, click.testing, mdlc_assets.cli as cli\n"
+        "for line in (['--help'], ['new', '--help'], ['run', '--help'], ['approve', '--help']):\n"
+        "    assert click.testing.CliRunner().invoke(cli.main, line).exit_code == 0\n"
+        f"print([m for m in {_HEAVY!r} if m in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_help_names_every_command_once() -> None:
+    said = CliRunner().invoke(main, ["--help"]).output
+    for name in main.commands:
+        assert len(re.findall(rf"^  {name} ", said, re.MULTILINE)) == 1, name
+    assert said.index("Start:") < said.index("Run:") < said.index("Decide:") < said.index("Look:")
+
+
+def test_no_color_means_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(main.commands, "painted", click.Command("painted", callback=_paint))
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[" in CliRunner().invoke(main, ["painted"], color=True).output
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert CliRunner().invoke(main, ["painted"], color=True).output == "red\n"
+
+
+def _paint() -> None:
+    click.secho("red", fg="red")
+
+
+@pytest.mark.parametrize(
+    ("shell", "mark"), [("bash", "complete -o nosort"), ("zsh", "#compdef"), ("fish", "complete ")]
+)
+def test_shells_complete(shell: str, mark: str) -> None:
+    command = [str(Path(sys.executable).parent / "mdlc")]
+    ran = subprocess.run(
+        command, env={**os.environ, "_MDLC_COMPLETE": f"{shell}_source"}, capture_output=True, text=True, check=True
+    )
+    assert mark in ran.stdout
 
 
 def test_validate_says_what_is_wrong_and_where(tmp_path: Path) -> None:
