@@ -15,6 +15,7 @@ from mdlc_assets.commands.help import Sections
 from mdlc_assets.commands.new import land, new
 from mdlc_assets.commands.run import run
 from mdlc_assets.commands.schema import schema
+from mdlc_assets.commands.shared import find_lifecycle
 from mdlc_assets.export.command import export
 
 if TYPE_CHECKING:
@@ -105,8 +106,10 @@ def demo(source: Path | None, lifecycle: str) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Dagster's UI has no login of its own.")
 def dev(port: int, host: str) -> None:
     """Open the Dagster UI, with sensors and schedules, on the local state."""
+    from mdlc_assets.commands.shared import refuse_taken_port
     from mdlc_assets.home import Home
 
+    refuse_taken_port(host, port)
     home = Home()
     home.prepare()
     os.environ.update(DAGSTER_HOME=str(home.dagster), MDLC_HOME=str(home.root))
@@ -329,13 +332,7 @@ def table(source: Path) -> None:
 
 
 def _lifecycle(name: str) -> ModelLifecycle:
-    from mdlc_assets.definitions import lifecycle_files
-    from mdlc_assets.lifecycle import load_lifecycle
-
-    known = {lifecycle.declaration.name: lifecycle for lifecycle in map(load_lifecycle, lifecycle_files())}
-    if name not in known:
-        raise click.BadParameter(f"there is no lifecycle {name!r}; use one of {', '.join(sorted(known))}")
-    return known[name]
+    return find_lifecycle(name)
 
 
 def _registry():  # type: ignore[no-untyped-def]

@@ -26,6 +26,15 @@ class Sections(click.Group):
             extra["color"] = False
         return super().make_context(info_name, args, parent, **extra)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Errors of ours that say their mend are sentences on stderr, not tracebacks."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if type(error).__module__.startswith("mdlc_assets.") and "Mend:" in str(error):
+                raise click.ClickException(str(error)) from None
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         known = {name: self.commands[name] for name in self.list_commands(ctx) if not self.commands[name].hidden}
         placed = {name for names in _SECTIONS.values() for name in names}

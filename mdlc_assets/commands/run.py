@@ -73,9 +73,12 @@ def run(
         elif ran.success:
             click.echo(f"{click.style('done', fg='green')}  {workflow} {span}  {took} s")
         if not ran.success:
-            stopped = "\n".join(f"{check}: {why}" for check, why in ran.stopped_by)
+            # A check that stops a day says why; the run's own error is only that a check did.
+            stopped = dict(reversed(ran.stopped_by))
+            reasons = "\n".join(f"{check}: {why}" for check, why in stopped.items()) or ran.error
             if not as_json:
-                click.echo(f"{click.style('failed', fg='red')}  {workflow} {span}\n{ran.error or stopped}", err=True)
+                word = "stopped" if stopped else "failed"
+                click.echo(f"{click.style(word, fg='red')}  {workflow} {span}\n{reasons}", err=True)
             sys.exit(1)
     loop.instance.dispose()
 
@@ -91,7 +94,14 @@ def _days_of(
     first, last = named
     if first or last:
         begin = (first or last).date()  # type: ignore[union-attr]
-        return begin, last.date() if last else begin
+        end = last.date() if last else begin
+        start, stop = declaration.dataset.start, declaration.dataset.end
+        if begin < start or (stop and end > stop) or begin > end:
+            raise click.ClickException(
+                f"{begin} to {end}: {declaration.name} has days from {start} to {stop or 'now'}. Mend: choose --first "
+                "and --last among them, or change dataset.start or dataset.end of the declaration."
+            )
+        return begin, end
     if not landed:
         raise click.ClickException(
             f"No file of {declaration.name} has landed. Mend: `mdlc land {declaration.name} FILE`, or put files with "

@@ -1,7 +1,10 @@
-"""What several commands need: the lifecycle by its name."""
+"""What several commands need: the lifecycle by its name, a port that is free."""
 
 from __future__ import annotations
 
+import os
+import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +20,10 @@ def find_lifecycle(name: str) -> ModelLifecycle:
     from mdlc_assets.lifecycle import load_lifecycle
 
     known = {}
+    folders = os.environ.get("MDLC_LIFECYCLES", "")
+    absent = [part for part in folders.split(os.pathsep) if part and not Path(part).is_dir()]
+    if absent:
+        raise click.ClickException(f"MDLC_LIFECYCLES {absent[0]}: there is no such folder. Mend: correct the path.")
     for path in lifecycle_files():
         try:
             found = load_lifecycle(path)
@@ -32,3 +39,16 @@ def find_lifecycle(name: str) -> ModelLifecycle:
             "MDLC_LIFECYCLES to the folder that holds its folder"
         )
     return known[name]
+
+
+def refuse_taken_port(host: str, port: int) -> None:
+    """Raises click's error when something listens there already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise click.ClickException(
+                f"--port {port}: nothing can listen on {host}:{port} ({error.strerror}). Mend: choose another, such as "
+                f"--port {port + 1}, or stop what listens there."
+            ) from None
