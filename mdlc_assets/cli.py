@@ -13,6 +13,7 @@ import click
 
 from mdlc_assets.commands.help import Sections
 from mdlc_assets.commands.new import land, new
+from mdlc_assets.commands.reference import reference
 from mdlc_assets.commands.run import run
 from mdlc_assets.commands.schema import schema
 from mdlc_assets.commands.shared import find_lifecycle
@@ -54,7 +55,7 @@ def main(home: Path | None) -> None:
 main.add_command(export)
 
 
-for _command in (new, land, run, schema):
+for _command in (new, land, run, schema, reference):
     main.add_command(_command)
 
 
