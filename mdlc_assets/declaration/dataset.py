@@ -110,6 +110,11 @@ class Dataset(Declared):
         description="A day's file should be there this long after the day began.",
     )
 
+    quiet_days: bool = Field(
+        default=False,
+        description="A day without a file, but with files after it, is a day without events, such as a Sunday.",
+    )
+
     @property
     def validated_columns(self) -> dict[str, Column]:
         """The columns of an event, and those of its entities' attributes behind them."""

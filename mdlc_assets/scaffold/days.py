@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -47,6 +48,11 @@ def longest_run(days: Sequence[date]) -> tuple[date, date]:
             longest, best = (day - begin).days + 1, begin
         before = day
     return best, best + timedelta(days=longest - 1)
+
+
+def longest_gap(days: Sequence[date]) -> int:
+    """How many days at most lie without rows between two days that have some."""
+    return max(((later - day).days - 1 for day, later in pairwise(days)), default=0)
 
 
 def land_day(folder: Path, day: date, rows: pl.DataFrame) -> Path:

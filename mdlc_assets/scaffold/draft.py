@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from mdlc_assets.declaration import DeclarationError, LifecycleDeclaration
 from mdlc_assets.declaration.errors import explain
 from mdlc_assets.quality.profile import FEWEST_DAYS, Suggestion, merged, suggest, suggest_volume
-from mdlc_assets.scaffold.days import by_day, instants, longest_run
+from mdlc_assets.scaffold.days import by_day, instants, longest_gap, longest_run
 from mdlc_assets.scaffold.look import DataError, Look
 from mdlc_assets.scaffold.propose import Choices, Span, TooFewError, propose
 from mdlc_assets.sourcing.cells import read_cells
@@ -24,6 +24,7 @@ from mdlc_assets.sourcing.days import raw_day
 
 _MOST_ENTITY_RULES = 2
 _LOOKED_AT_DAYS = 90
+_LONGEST_QUIET = 7
 _FEW_ROWS = 20
 _ROWS_FOR_HOURS = 24 * 20
 
@@ -44,13 +45,14 @@ def draft(look: Look, said: Choices, most_days: int) -> Draft:
     Raises `DataError`, or `DeclarationError` where the platform does not take what was proposed."""
     times = instants(look.rows, look.columns[said.time].source, said.zone)
     parts = dict(by_day(look.rows, times))
-    first, last = longest_run(sorted(parts))
+    quiet = 0 < longest_gap(sorted(parts)) <= _LONGEST_QUIET
+    first, last = (min(parts), max(parts)) if quiet else longest_run(sorted(parts))
     first = max(first, last - timedelta(days=most_days - 1))
     kept = {day: rows for day, rows in parts.items() if first <= day <= last}
     rows = pl.concat(list(kept.values()))
     positives = _positives(rows[look.columns[said.label].source], said)
     try:
-        attributes = propose(look, said, Span(first, last, positives))
+        attributes = propose(look, said, Span(first, last, positives), quiet_days=quiet)
     except TooFewError as error:
         message, _, mend = str(error).partition(". Mend: ")
         raise DataError(said.name, message, mend) from None
@@ -59,6 +61,8 @@ def draft(look: Look, said: Choices, most_days: int) -> Draft:
         attributes = merged(attributes, _rules(declaration, rows))
         declaration = _read(said.name, attributes)
     notes = list(_notes(look, said, parts, kept, positives))
+    if quiet:
+        notes.append("days without rows between those with some count as days without events (quiet_days)")
     if times.null_count():
         notes.append(f"{times.null_count()} rows have no instant that can be read, and are left out")
     return Draft(attributes, declaration, kept, tuple(notes))

@@ -54,7 +54,7 @@ class TooFewError(ValueError):
     """Data that no model can be trained and judged on."""
 
 
-def propose(look: Look, said: Choices, span: Span) -> dict[str, Any]:
+def propose(look: Look, said: Choices, span: Span, *, quiet_days: bool = False) -> dict[str, Any]:
     """The attributes of a declaration, in the order in which they are read. Raises `TooFewError`."""
     windows = model_windows(said, span)
     identity = said.id or MADE_ID
@@ -92,6 +92,7 @@ def propose(look: Look, said: Choices, span: Span) -> dict[str, Any]:
             "start": span.first,
             "id": identity,
             "time": said.time,
+            **({"quiet_days": True} if quiet_days else {}),
             "columns": columns,
             "sources": {"files": source},
         },

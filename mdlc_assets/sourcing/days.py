@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -15,6 +15,7 @@ from mdlc_assets.sourcing.cells import INSTANT, TYPES
 from mdlc_assets.sourcing.files import LandingError, read_file
 from mdlc_assets.sourcing.mapping import CANONICAL, Layout, find_layout, layouts, to_canonical
 
+_MARKS = {"_source_file": pl.String(), "_source_row": pl.Int64(), "_unreadable": pl.String()}
 ReadBytes = Callable[[str], bytes]
 
 
@@ -55,7 +56,8 @@ def raw_day(lifecycle: LifecycleDeclaration, files: Iterable[str], read: ReadByt
     whole = distinct_files(files, read)
     types: dict[str, ColumnType] = {name: c.type for name, c in lifecycle.dataset.columns.items()}
     known = layouts(lifecycle)
-    parts, sources, errors = [], [], whole.errors
+    empty = pl.DataFrame(schema={**{name: TYPES[type_] for name, type_ in types.items()}, **_MARKS})
+    parts, sources, errors = [empty], [], whole.errors
     for name, content in whole.contents.items():
         try:
             frame = read_file(name, content)
@@ -84,6 +86,11 @@ def raw_day(lifecycle: LifecycleDeclaration, files: Iterable[str], read: ReadByt
         tuple(sorted(set(sources))),
         sum(map(len, whole.contents.values())),
     )
+
+
+def is_quiet(lifecycle: LifecycleDeclaration, landed: Sequence[date], day: date) -> bool:
+    """Whether a day without a file is one on which nothing happened: where that is declared, and later days landed."""
+    return lifecycle.dataset.quiet_days and bool(landed) and day < landed[-1] and day not in landed
 
 
 def has_inline_labels(lifecycle: LifecycleDeclaration) -> bool:

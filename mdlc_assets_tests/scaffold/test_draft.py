@@ -143,13 +143,24 @@ def test_it_is_short_and_names_the_schema_that_lies_beside(tmp_path: Path) -> No
 
 
 def test_days_are_taken_on_end_and_the_others_are_named(tmp_path: Path) -> None:
-    rows = [row for row in _rows(_bare) if row["day"] != (_START + timedelta(days=5)).date()]
+    gap = {(_START + timedelta(days=i)).date() for i in range(5, 14)}
     data = tmp_path / "gap.csv"
-    pl.DataFrame(rows).write_csv(data)
+    pl.DataFrame([row for row in _rows(_bare) if row["day"] not in gap]).write_csv(data)
     ran = _new(tmp_path, data, "--label", "grade", "--positive", "poor", "--yes")
     assert ran.exit_code == 0, ran.output
     assert "5 other days are left out" in ran.output
-    assert read_declaration(_written(tmp_path)).dataset.start == (_START + timedelta(days=6)).date()
+    found = read_declaration(_written(tmp_path)).dataset
+    assert (found.start, found.quiet_days) == ((_START + timedelta(days=14)).date(), False)
+
+
+def test_weekends_without_rows_are_quiet_days(tmp_path: Path) -> None:
+    data = tmp_path / "weekdays.csv"
+    pl.DataFrame([row for row in _rows(_bare) if row["day"].weekday() < 5]).write_csv(data)
+    ran = _new(tmp_path, data, "--label", "grade", "--positive", "poor", "--yes")
+    assert ran.exit_code == 0, ran.output
+    assert "count as days without events (quiet_days)" in ran.output
+    found = read_declaration(_written(tmp_path)).dataset
+    assert (found.start, found.quiet_days) == (_START.date(), True)
 
 
 @pytest.mark.parametrize(
