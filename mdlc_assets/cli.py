@@ -61,22 +61,20 @@ for _command in (new, land, run, schema, reference):
 
 @main.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-def validate(files: tuple[Path, ...]) -> None:
-    """Check declarations: FILES, or without any those of this code location."""
-    from mdlc_assets.declaration import DeclarationError
-    from mdlc_assets.definitions import lifecycle_files
-    from mdlc_assets.lifecycle import load_lifecycle
+@click.option("--json", "as_json", is_flag=True, help="For scripts: one object for each file, a line each.")
+def validate(files: tuple[Path, ...], as_json: bool) -> None:
+    """Check declarations: FILES, or all there are.
 
-    wrong = 0
-    for path in files or lifecycle_files():
-        try:
-            declaration = load_lifecycle(path).declaration
-        except DeclarationError as error:
-            click.echo(str(error), err=True)
-            wrong += 1
-        else:
-            click.echo(f"{path}: good; {declaration.name} has {len(declaration.features.names())} features")
-    sys.exit(1 if wrong else 0)
+    \b
+    mdlc validate lifecycles/churn/defs.yaml
+    """
+    from mdlc_assets.commands.shared import judge_declaration
+    from mdlc_assets.definitions import lifecycle_files
+
+    judged = [judge_declaration(path) for path in files or lifecycle_files()]
+    for found in judged:
+        click.echo(found.as_json() if as_json else found.text, err=bool(found.problems) and not as_json)
+    sys.exit(1 if any(found.problems for found in judged) else 0)
 
 
 @main.command()

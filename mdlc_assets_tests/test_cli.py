@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,9 +11,12 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from mdlc_assets.cli import main
+from mdlc_assets.declaration import read_declaration
+from mdlc_assets.testing import sample_rows
 from mdlc_assets_tests.conftest import SHIPPED
 
 
@@ -96,3 +100,35 @@ def test_mistakes_get_sentences_not_tracebacks(tmp_path: Path) -> None:
         assert ran.returncode != 0, arguments
         assert said in ran.stderr, (arguments, ran.stderr[-500:])
         assert "Traceback" not in ran.stderr, arguments
+
+
+def test_validate_for_scripts(tmp_path: Path) -> None:
+    good, bad = SHIPPED / "payments_fraud" / "defs.yaml", tmp_path / "defs.yaml"
+    bad.write_text(good.read_text().replace("algorithm: xgboost", "algorithm: xgbost"))
+    ran = CliRunner().invoke(main, ["validate", "--json", str(good), str(bad)])
+    assert ran.exit_code == 1
+    first, second = map(json.loads, ran.stdout.splitlines())
+    assert (first["name"], first["problems"]) == ("payments_fraud", [])
+    assert second["file"] == str(bad)
+    assert [(p["field"], p["mend"]) for p in second["problems"]] == [("model.algorithm", "write 'xgboost'")]
+
+
+def test_run_for_scripts(tmp_path: Path) -> None:
+    landing = tmp_path / "landing" / "payments_fraud" / "transactions"
+    landing.mkdir(parents=True)
+    declaration = read_declaration(SHIPPED / "payments_fraud" / "defs.yaml")
+    sample_rows(declaration, declaration.dataset.start, 30).write_parquet(landing / "2018-04-01.parquet")
+    ran = CliRunner().invoke(main, ["--home", str(tmp_path), "run", "payments_fraud", "history", "train", "--json"])
+    assert ran.exit_code == 1, "one day is too early to train"
+    history, train = map(json.loads, ran.stdout.splitlines())
+    assert (history["success"], history["first"], history["error"]) == (True, "2018-04-01", "")
+    assert not train["success"]
+    assert "Mend: train as of" in train["error"]
+
+
+def test_hooks_call_what_is_there() -> None:
+    root = Path(__file__).parents[1]
+    hooks = yaml.safe_load((root / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [repository["repo"] for repository in hooks] == ["local"], "nothing is fetched"
+    for hook in hooks[0]["hooks"]:
+        assert (Path(sys.executable).parent / Path(hook["entry"].split()[0]).name).exists(), hook["id"]

@@ -27,7 +27,7 @@ _LIVED_DAYS = 7
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    required=True,
+    prompt="Which data file or folder",
     help="A CSV, Parquet or JSON-lines file, or a folder of them.",
 )
 @click.option("--time", help="The column with the instant of each event.")
@@ -104,8 +104,9 @@ def new(name: str, data: Path, days: int, into: Path, yes: bool, as_json: bool, 
 @click.argument("lifecycle")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--feed", default="transactions", show_default=True, help="The feed the rows belong to.")
-@click.option("--replace", is_flag=True, help="Write days again that are there already.")
-def land(lifecycle: str, data: Path, feed: str, replace: bool) -> None:
+@click.option("--replace", is_flag=True, help="For days that are there already: take the place of what landed.")
+@click.option("--add", is_flag=True, help="For days that are there already: put the rows beside those.")
+def land(lifecycle: str, data: Path, feed: str, replace: bool, add: bool) -> None:
     """Part DATA by day into the landing zone of LIFECYCLE.
 
     \b
@@ -113,7 +114,7 @@ def land(lifecycle: str, data: Path, feed: str, replace: bool) -> None:
     """
     from mdlc_assets.commands.shared import find_lifecycle
     from mdlc_assets.home import Home
-    from mdlc_assets.scaffold.days import by_day, instants, land_day
+    from mdlc_assets.scaffold.days import by_day, instants, land_day, landed_files
     from mdlc_assets.scaffold.look import DataError, read_rows
     from mdlc_assets.sourcing.files import LandingError
     from mdlc_assets.sourcing.mapping import find_layout, layouts
@@ -131,15 +132,24 @@ def land(lifecycle: str, data: Path, feed: str, replace: bool) -> None:
         parts = list(by_day(rows, instants(rows, time, zone)))
     except (DataError, LandingError) as error:
         raise click.ClickException(str(error)) from None
-    there = [day for day, _ in parts if (folder / f"{day}.parquet").exists()]
-    if there and not replace:
+    there = landed_files(folder)
+    again = [day for day, _ in parts if day in there]
+    if again and not (replace or add):
         raise click.ClickException(
-            f"{folder}: {len(there)} of these days are there already, the first {there[0]}. "
-            "Mend: add --replace to write them again."
+            f"{folder}: {len(again)} of these days are there already, the first {again[0]}. Mend: --add puts the rows "
+            "beside those, --replace in their place."
+        )
+    foreign = [name for day in again for name in there[day] if name != f"{day}.parquet"]
+    if foreign and replace:
+        raise click.ClickException(
+            f"{folder / foreign[0]}: the day has {len(foreign)} files of other names, which would stay. Mend: move "
+            "them away first, or use --add."
         )
     for day, part in _progress(parts, "landing days"):
-        land_day(folder, day, part)
-    click.echo(f"{rows.height:,} rows on {len(parts)} days, {parts[0][0]} to {parts[-1][0]}, landed in {folder}.")
+        land_day(folder, day, part, beside=add)
+    count = sum(part.height for _, part in parts)
+    left_out = f"; {rows.height - count} without instant are left out" if count < rows.height else ""
+    click.echo(f"{count:,} rows on {len(parts)} days, {parts[0][0]} to {parts[-1][0]}, landed in {folder}{left_out}.")
 
 
 def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Choices:

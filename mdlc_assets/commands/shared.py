@@ -1,9 +1,11 @@
-"""What several commands need: the lifecycle by its name, a port that is free."""
+"""What several commands need: the lifecycle by its name, a verdict about a file, a port that is free."""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,3 +54,32 @@ def refuse_taken_port(host: str, port: int) -> None:
                 f"--port {port}: nothing can listen on {host}:{port} ({error.strerror}). Mend: choose another, such as "
                 f"--port {port + 1}, or stop what listens there."
             ) from None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was found in a declaration's file; `problems` have field, value, message and mend."""
+
+    path: Path
+    text: str
+    name: str = ""
+    problems: tuple[dict[str, str], ...] = ()
+
+    def as_json(self) -> str:
+        """One line for scripts."""
+        return json.dumps({"file": str(self.path), "name": self.name, "problems": self.problems})
+
+
+def judge_declaration(path: Path) -> Judged:
+    """Read a declaration and look at it as the platform would."""
+    from dataclasses import asdict
+
+    from mdlc_assets.declaration import DeclarationError
+    from mdlc_assets.lifecycle import load_lifecycle
+
+    try:
+        declaration = load_lifecycle(path).declaration
+    except DeclarationError as error:
+        return Judged(path, str(error), problems=tuple(asdict(problem) for problem in error.problems))
+    text = f"{path}: good; {declaration.name} has {len(declaration.features.names())} features"
+    return Judged(path, text, declaration.name)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from mdlc_assets.resources.landing import day_of_file
 from mdlc_assets.scaffold.look import DataError
 from mdlc_assets.sourcing.cells import read_cells
 
@@ -55,10 +56,22 @@ def longest_gap(days: Sequence[date]) -> int:
     return max(((later - day).days - 1 for day, later in pairwise(days)), default=0)
 
 
-def land_day(folder: Path, day: date, rows: pl.DataFrame) -> Path:
-    """Write the rows of a day into the landing folder, wholly or not at all."""
+def landed_files(folder: Path) -> dict[date, list[str]]:
+    """The files of each day that has some."""
+    found: dict[date, list[str]] = {}
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
+        day = day_of_file(path.relative_to(folder).as_posix()) if path.is_file() else None
+        if day is not None:
+            found.setdefault(day, []).append(path.relative_to(folder).as_posix())
+    return found
+
+
+def land_day(folder: Path, day: date, rows: pl.DataFrame, *, beside: bool = False) -> Path:
+    """Write the rows of a day into the landing folder, wholly or not at all; `beside` what is there, if anything."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{day}.parquet"
+    path, number = folder / f"{day}.parquet", 2
+    while beside and path.exists():
+        path, number = folder / f"{day}_{number}.parquet", number + 1
     part = path.with_name(f".{path.name}.part")
     rows.write_parquet(part)
     return part.replace(path)

@@ -195,3 +195,44 @@ def test_a_lifecycle_that_is_there_is_left_alone(tmp_path: Path) -> None:
     assert ran.exit_code == 1
     assert "is there already. Mend:" in ran.output
     assert _written(tmp_path).read_text() == "mine"
+
+
+def test_more_days_land_in_their_own_zone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, later = tmp_path / "first.csv", tmp_path / "later.csv"
+    rows = pl.DataFrame(_rows(_machines))
+    rows.head(36 * _A_DAY).write_csv(first)
+    rows.tail(4 * _A_DAY).write_csv(later)
+    assert _new(tmp_path, first, "--zone", "Europe/Brussels", "--yes").exit_code == 0
+    monkeypatch.setenv("MDLC_LIFECYCLES", str(tmp_path / "lifecycles"))
+    folder = tmp_path / "home" / "landing" / "first" / "transactions"
+    there = {path.name for path in folder.iterdir()}
+
+    ran = CliRunner().invoke(main, ["land", "first", str(later)])
+    assert ran.exit_code == 1, "the first hours of these days belong to the last day that is there"
+    assert "1 of these days are there already, the first 2024-04-05. Mend: --add puts the rows beside" in ran.output
+    assert {path.name for path in folder.iterdir()} == there
+
+    ran = CliRunner().invoke(main, ["land", "first", str(later), "--add"])
+    assert ran.exit_code == 0, ran.output
+    assert "120 rows on 5 days, 2024-04-05 to 2024-04-09" in ran.output
+    more = {path.name for path in folder.iterdir()} - there
+    assert more == {"2024-04-05_2.parquet", *(f"2024-04-0{day}.parquet" for day in range(6, 10))}
+
+    ran = CliRunner().invoke(main, ["land", "first", str(later), "--replace"])
+    assert "2024-04-05_2.parquet: the day has 1 files of other names, which would stay. Mend: move" in ran.output
+    (folder / "2024-04-05_2.parquet").unlink()
+    ran = CliRunner().invoke(main, ["land", "first", str(later), "--replace"])
+    assert ran.exit_code == 0, ran.output
+    assert pl.read_parquet(folder / "2024-04-05.parquet").height < _A_DAY
+
+
+def test_rows_with_other_columns_do_not_land(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, other = tmp_path / "machines.csv", tmp_path / "other.csv"
+    rows = pl.DataFrame(_rows(_machines))
+    rows.write_csv(data)
+    rows.rename({"Machine": "Maschine"}).write_csv(other)
+    assert _new(tmp_path, data, "--yes").exit_code == 0
+    monkeypatch.setenv("MDLC_LIFECYCLES", str(tmp_path / "lifecycles"))
+    ran = CliRunner().invoke(main, ["land", "first", str(other)])
+    assert ran.exit_code == 1
+    assert "column Machine is missing (source files). Mend: send the file again with Machine" in ran.output
