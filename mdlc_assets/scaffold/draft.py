@@ -18,7 +18,7 @@ from mdlc_assets.declaration.errors import explain
 from mdlc_assets.quality.profile import FEWEST_DAYS, Suggestion, merged, suggest, suggest_volume
 from mdlc_assets.scaffold.days import by_day, instants, longest_gap, longest_run
 from mdlc_assets.scaffold.look import DataError, Look
-from mdlc_assets.scaffold.propose import Choices, Span, TooFewError, propose
+from mdlc_assets.scaffold.propose import MOST_CLASSES, Choices, Span, TooFewError, propose
 from mdlc_assets.sourcing.cells import read_cells
 from mdlc_assets.sourcing.days import raw_day
 
@@ -156,8 +156,8 @@ def _notes(
         notes.append(f"entities: {', '.join(said.entities)}; windows of 1, 7 and 30 days are counted for each")
     else:
         notes.append("no entity found: each event counts by itself, and there are no windows (name one with --entity)")
-    wide = [seen.source for seen in look.columns.values() if seen.type == "string" and seen.distinct > 6]
-    wide = [name for name in wide if name not in (said.id, *said.entities)]
+    text = [seen for seen in look.columns.values() if seen.type == "string" and seen.distinct > MOST_CLASSES]
+    wide = [seen.source for seen in text if seen.name not in (said.id, said.label, *said.entities)]
     if wide:
         notes.append(f"text that became no feature: {', '.join(wide)}")
     return notes

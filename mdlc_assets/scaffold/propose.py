@@ -15,7 +15,7 @@ from mdlc_assets.scaffold.look import Look, Seen
 
 MADE_ID = "row_id"
 _MOST_NUMBERS = 30
-_MOST_CLASSES = 6
+MOST_CLASSES = 6
 _MOST_WINDOWED = 2
 _POSITIVES_TO_JUDGE_BY = 30
 _FEWEST_POSITIVES = 10
@@ -156,7 +156,7 @@ def _features(look: Look, said: Choices) -> dict[str, Any]:
     for seen in free:
         if seen.type == "boolean":
             rows[seen.name] = f"coalesce({quoted(seen.name)}, false)" if seen.nulls else quoted(seen.name)
-        elif seen.type == "string" and 2 <= seen.distinct <= _MOST_CLASSES:
+        elif seen.type == "string" and 2 <= seen.distinct <= MOST_CLASSES:
             rows |= dict(_classes(seen))
     rows |= _of_the_time(look, said)
     windows = []

@@ -80,6 +80,7 @@ def test_text_ids_zones_entities_and_words_as_labels(tmp_path: Path) -> None:
     assert found.dataset.sources["files"].time_zone == "Europe/Brussels"
     assert found.dataset.columns["shift"].allowed == ["early", "late", "night"]
     assert {"temp_c", "order", "shift_late", "machine_events_7d", "hour"} <= set(found.features.names())
+    assert "became no feature" not in ran.output, "id and entity are none, and need none"
     assert "1 rows have no instant" in ran.output, "02:15 is not there when the clocks go forward"
     # The first readings were made before midnight UTC: they belong to the day before.
     landed = sorted(path.stem for path in (tmp_path / "home" / "landing" / "first" / "transactions").iterdir())
