@@ -43,9 +43,17 @@ def _declaration() -> str:
         required = objects.get("required", [])
         for field, spec in objects["properties"].items():
             default = "must be there" if field in required else _default(spec)
-            lines.append(f"| `{field}` | {_type(spec)} | {default} | {_oneline(spec.get('description', ''))} |")
+            what = spec.get("description") or _first_sentence(schema["$defs"], spec)
+            lines.append(f"| `{field}` | {_type(spec)} | {default} | {_oneline(what)} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _first_sentence(parts: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
+    """Of the part that a field holds, where the field itself says nothing."""
+    part = parts.get(str(spec.get("$ref", "")).rsplit("/", 1)[-1], {})
+    described = part["anyOf"][0] if "anyOf" in part else part
+    return str(described.get("description", "")).partition("\n\n")[0]
 
 
 def _type(spec: Mapping[str, Any]) -> str:
