@@ -33,7 +33,8 @@ def lifecycle_files() -> list[Path]:
     """The declarations that belong to this code location, sorted."""
     folders = [Path(__file__).parent / "lifecycles"]
     folders += [Path(part) for part in os.environ.get("MDLC_LIFECYCLES", "lifecycles").split(os.pathsep) if part]
-    return sorted(path for folder in folders for path in folder.glob("*/defs.yaml"))
+    found = {path.resolve(): path for folder in reversed(folders) for path in folder.glob("*/defs.yaml")}
+    return sorted(found.values())
 
 
 def embedded_resources(home: Home) -> dict[str, Any]:
