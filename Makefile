@@ -3,7 +3,7 @@ PYTHON ?= python3
 SOURCE ?=
 BIN := .venv/bin
 
-.PHONY: demo test dev lint bench clean
+.PHONY: demo test dev lint docs bench clean
 
 # What runs: the package and its pinned dependencies. What checks: the same and the `dev` extra.
 .venv/run.done: requirements.lock pyproject.toml
@@ -30,6 +30,10 @@ lint: .venv/dev.done
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/dev.done
+	$(BIN)/mdlc reference --out docs/reference
+	$(BIN)/zensical build --clean --strict
 
 bench: .venv/dev.done
 	$(BIN)/python -m benchmarks

@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mdlc_assets.commands.help import Sections
+from mdlc_assets.commands.new import land, new
+from mdlc_assets.commands.reference import reference
+from mdlc_assets.commands.run import run
+from mdlc_assets.commands.schema import schema
+from mdlc_assets.commands.shared import find_lifecycle
 from mdlc_assets.export.command import export
 
 if TYPE_CHECKING:
@@ -25,7 +31,7 @@ _HISTORY = (
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mdlc-assets")
 @click.option(
     "--home",
@@ -36,9 +42,11 @@ def main(home: Path | None) -> None:
     """The model development life cycle as one Dagster asset graph.
 
     \b
-    First steps:  mdlc demo          two weeks in the life of a fraud model, in minutes
-                  mdlc dev           the Dagster UI on the very same state
-                  mdlc validate F    check a declaration before anything runs
+    mdlc demo                             two weeks in the life of a fraud model, in minutes
+    mdlc new churn --data customers.csv   a model on your own data
+    mdlc dev                              the Dagster UI on the very same state
+
+    Exit codes: 0 done, 1 refused or failed (the reason is on stderr), 2 called wrongly.
     """
     if home:
         os.environ["MDLC_HOME"] = str(home.absolute())
@@ -47,24 +55,26 @@ def main(home: Path | None) -> None:
 main.add_command(export)
 
 
+for _command in (new, land, run, schema, reference):
+    main.add_command(_command)
+
+
 @main.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-def validate(files: tuple[Path, ...]) -> None:
-    """Check declarations: FILES, or without any those of this code location."""
-    from mdlc_assets.declaration import DeclarationError
-    from mdlc_assets.definitions import lifecycle_files
-    from mdlc_assets.lifecycle import load_lifecycle
+@click.option("--json", "as_json", is_flag=True, help="For scripts: one object for each file, a line each.")
+def validate(files: tuple[Path, ...], as_json: bool) -> None:
+    """Check declarations: FILES, or all there are.
 
-    wrong = 0
-    for path in files or lifecycle_files():
-        try:
-            declaration = load_lifecycle(path).declaration
-        except DeclarationError as error:
-            click.echo(str(error), err=True)
-            wrong += 1
-        else:
-            click.echo(f"{path}: good; {declaration.name} has {len(declaration.features.names())} features")
-    sys.exit(1 if wrong else 0)
+    \b
+    mdlc validate lifecycles/churn/defs.yaml
+    """
+    from mdlc_assets.commands.shared import judge_declaration
+    from mdlc_assets.definitions import lifecycle_files
+
+    judged = [judge_declaration(path) for path in files or lifecycle_files()]
+    for found in judged:
+        click.echo(found.as_json() if as_json else found.text, err=bool(found.problems) and not as_json)
+    sys.exit(1 if any(found.problems for found in judged) else 0)
 
 
 @main.command()
@@ -95,8 +105,10 @@ def demo(source: Path | None, lifecycle: str) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Dagster's UI has no login of its own.")
 def dev(port: int, host: str) -> None:
     """Open the Dagster UI, with sensors and schedules, on the local state."""
+    from mdlc_assets.commands.shared import refuse_taken_port
     from mdlc_assets.home import Home
 
+    refuse_taken_port(host, port)
     home = Home()
     home.prepare()
     os.environ.update(DAGSTER_HOME=str(home.dagster), MDLC_HOME=str(home.root))
@@ -353,13 +365,7 @@ def serve(lifecycle: str, host: str, port: int) -> None:
 
 
 def _lifecycle(name: str) -> ModelLifecycle:
-    from mdlc_assets.definitions import lifecycle_files
-    from mdlc_assets.lifecycle import load_lifecycle
-
-    known = {lifecycle.declaration.name: lifecycle for lifecycle in map(load_lifecycle, lifecycle_files())}
-    if name not in known:
-        raise click.BadParameter(f"there is no lifecycle {name!r}; use one of {', '.join(sorted(known))}")
-    return known[name]
+    return find_lifecycle(name)
 
 
 def _registry():  # type: ignore[no-untyped-def]

@@ -162,3 +162,18 @@ def test_a_declaration_is_looked_at_again_when_it_or_the_code_changed(
     with pytest.raises(DeclarationError, match="n_estimators"):
         ModelLifecycle(bad)
     _code_and_libraries.cache_clear()
+
+
+def test_lifecycles_where_one_is_are_found_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MDLC_LIFECYCLES", raising=False)
+    monkeypatch.chdir(tmp_path)
+    shipped = lifecycle_files()
+    own = tmp_path / "lifecycles" / "mine" / "defs.yaml"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert [path for path in lifecycle_files() if path not in shipped] == [Path("lifecycles/mine/defs.yaml")]
+    monkeypatch.chdir(SHIPPED.parent)
+    assert lifecycle_files() == shipped
+    monkeypatch.setenv("MDLC_LIFECYCLES", "")
+    monkeypatch.chdir(tmp_path)
+    assert lifecycle_files() == shipped, "nothing is what was asked for"

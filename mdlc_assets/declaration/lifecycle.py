@@ -52,6 +52,9 @@ class LifecycleDeclaration(Declared):
                 field="name",
                 value=self.name,
             )
+        if not self.model.entity:
+            # Frozen for everyone else: from here on nobody has to ask whether there is an entity.
+            object.__setattr__(self, "model", self.model.model_copy(update={"entity": self.dataset.id}))
         self._refuse_unknown([*self.dataset.columns, self.labels.column])
         return self
 
