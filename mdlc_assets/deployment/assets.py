@@ -60,8 +60,8 @@ def _batch_predictions(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
         scored = None
         try:
             model = in_one_thread(load_any_model(registry.files(version)))
-            for day, scored in score_days(days_in_run(context), features.read_day, model, version.version, kept):
-                table.write_day(day, scored)
+            days = days_in_run(context)
+            for day, scored in score_days(days, features.read_day, table.write_day, model, version.version, kept):
                 counts = counts + score_counts(scored["score"])
                 rows += scored.height
                 context.add_asset_metadata(

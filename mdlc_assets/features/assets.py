@@ -8,7 +8,15 @@ import polars as pl
 import yaml
 
 from mdlc_assets import plots
-from mdlc_assets.asset_style import asset_key, daily_asset, days_before, days_in_run, frame_schema, plain_asset
+from mdlc_assets.asset_style import (
+    asset_key,
+    daily_asset,
+    days_before,
+    days_in_run,
+    frame_schema,
+    has_own_event,
+    plain_asset,
+)
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.features.days import Days
 from mdlc_assets.features.engines import choose_engine, compute_features
@@ -90,7 +98,8 @@ def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         context: dg.AssetCheckExecutionContext, lake: Lake
     ) -> Iterator[dg.AssetCheckEvaluation | dg.AssetCheckResult]:
         wrong: dict[str, list[str]] = {"complete": [], "finite": []}
-        for day in days_in_run(context):
+        days = days_in_run(context)
+        for day in days:
             frame = lake.table(name, "features").read_day(day)
             events = lake.table(name, "validated").read_day(day, [dataset.id]).height
             bad = [
@@ -102,14 +111,15 @@ def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                 ("complete", "" if frame.height == events else f"{frame.height} rows for {events} events"),
                 ("finite", f"missing or infinite values in {', '.join(bad)}. {_MEND}" if bad else ""),
             ):
-                yield dg.AssetCheckEvaluation(
-                    asset_key=key,
-                    check_name=check,
-                    passed=not text,
-                    description=text or "all is well",
-                    metadata={},
-                    partition=day.isoformat(),
-                )
+                if has_own_event(not text, days):
+                    yield dg.AssetCheckEvaluation(
+                        asset_key=key,
+                        check_name=check,
+                        passed=not text,
+                        description=text or "all is well",
+                        metadata={},
+                        partition=day.isoformat(),
+                    )
                 if text:
                     wrong[check].append(f"{day}: {text}")
         for check, texts in wrong.items():

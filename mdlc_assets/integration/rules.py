@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import cel
 import polars as pl
 
 from mdlc_assets.declaration.rules import Decisions
@@ -24,6 +23,8 @@ class RuleSet:
     """The declared rules, compiled once."""
 
     def __init__(self, declared: Decisions) -> None:
+        import cel
+
         self.declared = declared
         self._programs = [(rule, cel.compile(rule.when)) for rule in declared.rules]
         self.variables = sorted({name for _, program in self._programs for name in program.variables()})
