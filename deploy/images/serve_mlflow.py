@@ -1,7 +1,7 @@
 """MLflow's server over Postgres. The password comes from the environment and never stands among a process's arguments.
 
-DB_HOST, DB_USER, DB_PASSWORD; DB_PORT (5432), DB_NAME (mlflow) and DB_SSLMODE (require) as they usually are; the rest is
-MLflow's own: MLFLOW_ARTIFACTS_DESTINATION, MLFLOW_SERVER_ALLOWED_HOSTS, MLFLOW_HOST, MLFLOW_PORT.
+DB_HOST, DB_USER, DB_PASSWORD; DB_PORT (5432), DB_NAME (mlflow) and DB_SSLMODE (require) as usual; the rest is MLflow's
+own: MLFLOW_ARTIFACTS_DESTINATION, MLFLOW_SERVER_ALLOWED_HOSTS, MLFLOW_HOST, MLFLOW_PORT.
 """
 
 import os
@@ -18,7 +18,7 @@ def main() -> None:
         sys.exit(f"{missing[0]}: nothing is given. Mend: set it in the environment.")
     user, word = quote(given["DB_USER"], safe=""), quote(given["DB_PASSWORD"], safe="")
     where = f"{given['DB_HOST']}:{given.get('DB_PORT', '5432')}/{given.get('DB_NAME', 'mlflow')}"
-    address = f"postgresql://{user}:{word}@{where}?sslmode={given.get('DB_SSLMODE', 'require')}"
+    address = f"postgresql+psycopg2://{user}:{word}@{where}?sslmode={given.get('DB_SSLMODE', 'require')}"
     kept = {name: value for name, value in given.items() if name != "DB_PASSWORD"}
     kept["MLFLOW_BACKEND_STORE_URI"] = address
     listen = ["--host", given.get("MLFLOW_HOST", "0.0.0.0"), "--port", given.get("MLFLOW_PORT", "5000")]  # noqa: S104
