@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdlc_assets.export.command import export
+from mdlc_assets.operations.command import doctor
 
 if TYPE_CHECKING:
     from mdlc_assets.lifecycle import ModelLifecycle
@@ -45,6 +46,7 @@ def main(home: Path | None) -> None:
 
 
 main.add_command(export)
+main.add_command(doctor)
 
 
 @main.command()

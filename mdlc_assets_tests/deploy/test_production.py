@@ -24,7 +24,7 @@ from dagster._core.test_utils import environ
 from mdlc_assets.production import NEEDED, UnsetError, production_resources
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-_PASSWORD = "p@ss:w/rd%"
+_PASSWORD = "p@ss:w/rd%"  # pragma: allowlist secret
 pytestmark = pytest.mark.slow
 
 
