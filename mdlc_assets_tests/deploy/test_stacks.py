@@ -152,10 +152,24 @@ def test_the_platforms_resources_work_on_them(
 
 def test_tables_and_streams_take_what_is_theirs(account: _Account, outputs: dict[str, dict[str, str]]) -> None:
     dynamo, data = account.client("dynamodb"), outputs["data"]
-    item = {"pk": {"S": "payments_fraud#customer_id#7"}, "sk": {"S": "2018-04-01T10:00:00"}, "amount": {"N": "12.5"}}
+    item = {
+        "pk": {"S": "item|x|customer_id|7"},
+        "sk": {"B": b"\0\1"},
+        "day": {"S": "1|2018-04-01"},
+        "instant": {"N": "5"},
+    }
     dynamo.put_item(TableName=data["Online"], Item=item)
     key = {"pk": item["pk"], "sk": item["sk"]}
     assert dynamo.get_item(TableName=data["Online"], Key=key)["Item"] == item
+    found = dynamo.query(
+        TableName=data["Online"],
+        IndexName="by_day",
+        KeyConditionExpression="#d = :day AND instant > :least",
+        ExpressionAttributeNames={"#d": "day"},
+        ExpressionAttributeValues={":day": item["day"], ":least": {"N": "4"}},
+    )
+    assert found["Count"] == 1
+
     kinesis = account.client("kinesis")
     kinesis.put_record(StreamName=data["Stream"], Data=b"{}", PartitionKey="7")
     shards = [shard["ShardId"] for shard in kinesis.list_shards(StreamName=data["Stream"])["Shards"]]
