@@ -108,10 +108,13 @@ def test_dagster_lives_on_these_settings(databases: int, _moto_address: str, tmp
         container = {"name": "run", "image": "mdlc-assets", "memory": 512}
         boto3.client("ecs").register_task_definition(family="mdlc-run", containerDefinitions=[container])
         settings = yaml.safe_load((DEPLOY / "dagster.yaml").read_text())
-        # Only the port differs: here it is a free one.
+        # Only the port differs, which is a free one here, and where the image has its volume.
         settings["storage"]["postgres"]["postgres_db"]["port"] = databases
-        (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(settings))
-        with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(tmp_path))) as instance:
+        settings["local_artifact_storage"]["config"]["base_dir"] = str(tmp_path / "data")
+        home = tmp_path / "home"
+        home.mkdir()
+        (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
+        with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home))) as instance:
             assert type(instance.run_launcher).__name__ == "EcsRunLauncher"
             assert instance.run_launcher.task_definition.endswith(":task-definition/mdlc-run:1")  # type: ignore[attr-defined]
             assert instance.run_retries_enabled
@@ -129,6 +132,7 @@ def test_dagster_lives_on_these_settings(databases: int, _moto_address: str, tmp
             ran = one.execute_in_process(instance=instance)
             assert instance.get_run_by_id(ran.run_id).status is dg.DagsterRunStatus.SUCCESS  # type: ignore[union-attr]
             assert instance.all_logs(ran.run_id)[-1].dagster_event_type is dg.DagsterEventType.PIPELINE_SUCCESS
+        assert [path.name for path in home.iterdir()] == ["dagster.yaml"], "the image's folder was written to"
         names = [one["Key"] for one in boto3.client("s3").list_objects_v2(Bucket="mdlc-logs")["Contents"]]
         assert any(name.startswith(f"compute-logs/storage/{ran.run_id}/") for name in names), names
 
@@ -154,6 +158,7 @@ def test_mlflow_starts_as_the_image_starts_it(databases: int, tmp_path: Path) ->
         "DB_PASSWORD": _PASSWORD,
         "MLFLOW_HOST": "127.0.0.1",
         "MLFLOW_PORT": str(port),
+        "MLFLOW_WORKERS": "1",
         "MLFLOW_ARTIFACTS_DESTINATION": str(tmp_path / "artifacts"),
     }
     refused = subprocess.run(program, env={**os.environ, "DB_HOST": ""}, capture_output=True, text=True, check=False)

