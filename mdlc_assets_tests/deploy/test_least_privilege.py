@@ -19,7 +19,6 @@ import boto3
 import polars as pl
 import pytest
 from botocore import xform_name
-from botocore.client import BaseClient
 
 import mdlc_assets
 from mdlc_assets.declaration import LifecycleDeclaration
@@ -39,23 +38,10 @@ from mdlc_assets.resources.sagemaker.requests import (
     transform_request,
 )
 from mdlc_assets.resources.sagemaker.rollout import Rollout, ask_endpoint
-from mdlc_assets_tests.deploy.stacks import template
+from mdlc_assets_tests.deploy.recording import IMPLIED, PERMISSION, allowed, record_permissions
 from mdlc_assets_tests.export.test_export import PLACES
 
 _DAY = date(2018, 4, 1)
-# How AWS calls the permission of an operation, where it is not the operation's own name.
-_PERMISSION = {
-    "s3:ListObjectsV2": "s3:ListBucket",
-    "s3:ListObjects": "s3:ListBucket",
-    "s3:HeadObject": "s3:GetObject",
-    "s3:DeleteObjects": "s3:DeleteObject",
-    "s3:UploadPart": "s3:PutObject",
-    "s3:CreateMultipartUpload": "s3:PutObject",
-    "s3:CompleteMultipartUpload": "s3:PutObject",
-    "sagemaker:InvokeEndpoint": "sagemaker:InvokeEndpoint",
-}
-# Needed by AWS itself on behalf of a call: no client ever sends it.
-_IMPLIED = {"iam:PassRole", "kms:Decrypt", "kms:GenerateDataKey", "s3:AbortMultipartUpload", "cloudwatch:TagResource"}
 # Of the online store and the stream, whose AWS forms are being built.
 _COMING = ("dynamodb:", "kinesis:")
 
@@ -63,17 +49,7 @@ _COMING = ("dynamodb:", "kinesis:")
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The permissions of the calls that are sent from now on."""
-    found: set[str] = set()
-    usual = BaseClient._make_api_call
-
-    def recording(client: Any, operation: str, request: dict[str, Any]) -> Any:
-        service = client.meta.service_model.signing_name
-        service = {"monitoring": "cloudwatch"}.get(service, service)
-        found.add(_PERMISSION.get(f"{service}:{operation}", f"{service}:{operation}"))
-        return usual(client, operation, request)
-
-    monkeypatch.setattr(BaseClient, "_make_api_call", recording)
-    return found
+    return record_permissions(monkeypatch)
 
 
 @pytest.fixture
@@ -107,7 +83,7 @@ def test_a_recorded_run_needs_nothing_that_its_role_may_not(
     _work_with_data(resources)
     _work_with_models(resources, payments_fraud)
     assert {"s3:GetObject", "s3:PutObject", "sns:Publish", "sagemaker:CreateTrainingJob"} <= recorded
-    lacking = recorded - _allowed("roles", "Work")
+    lacking = recorded - allowed("roles", "Work")
     assert lacking == set(), "the role `work` lacks what a run calls"
 
 
@@ -116,8 +92,8 @@ def test_the_role_of_runs_may_do_nothing_that_no_code_calls() -> None:
     # `create_{kind}_job` stands for both kinds.
     code += "".join(code.replace("{kind}", kind) for kind in ("training", "transform") if "{kind}" in code)
     unused = []
-    for action in sorted(_allowed("roles", "Work") - _IMPLIED):
-        operations = [action, *(operation for operation, permission in _PERMISSION.items() if permission == action)]
+    for action in sorted(allowed("roles", "Work") - IMPLIED):
+        operations = [action, *(operation for operation, permission in PERMISSION.items() if permission == action)]
         methods = {xform_name(operation.split(":")[1]) for operation in operations}
         if not any(re.search(rf"\b{method}\b", code) for method in methods) and not action.startswith(_COMING):
             unused.append(action)
@@ -133,8 +109,8 @@ def test_the_machines_role_has_their_calls_and_no_others(payments_fraud: Lifecyc
             for state in document["States"].values():
                 called |= _calls(state) if state["Type"] == "Task" else set()
     # What Step Functions itself calls: rules that tell it of ended jobs, and the delivery of its log.
-    own = {action for action in _allowed("step-functions", "States") if action.startswith(("events:", "logs:"))}
-    assert _allowed("step-functions", "States") - own - _IMPLIED == called
+    own = {action for action in allowed("step-functions", "States") if action.startswith(("events:", "logs:"))}
+    assert allowed("step-functions", "States") - own - IMPLIED == called
 
 
 def _calls(state: dict[str, Any]) -> set[str]:
@@ -142,21 +118,11 @@ def _calls(state: dict[str, Any]) -> set[str]:
     action, _, pattern = action.partition(".")
     service = {"applicationautoscaling": "application-autoscaling"}.get(service, service)
     name = f"{service}:{action[0].upper()}{action[1:]}"
-    found = {_PERMISSION.get(name, name)}
+    found = {PERMISSION.get(name, name)}
     if pattern == "sync":
         found |= {name.replace("Create", "Describe"), name.replace("Create", "Stop")}
     if service == "sagemaker" and "Tags" in state["Parameters"]:
         found.add("sagemaker:AddTags")
-    return found
-
-
-def _allowed(concern: str, role: str) -> set[str]:
-    found: set[str] = set()
-    for policy in template(concern)["Resources"][role]["Properties"]["Policies"]:
-        for statement in policy["PolicyDocument"]["Statement"]:
-            actions = statement["Action"]
-            if statement["Effect"] == "Allow":
-                found |= {actions} if isinstance(actions, str) else set(actions)
     return found
 
 
