@@ -20,6 +20,7 @@ from mdlc_assets.resources.endpoint_state import TOKEN_VARIABLE, ExposedError, c
 
 _LEAST_FREE = 1_000_000_000
 _SHORTEST_TOKEN = 16
+_SERVICE_TOKEN = "MDLC_TOKEN"  # noqa: S105 - the name of the decision service's variable
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "403")
 _NO_KEYS = ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException")
 _NOTHING = "mdlc-doctor-asks-for-nothing"
@@ -144,10 +145,11 @@ def _exposure(environment: Mapping[str, str]) -> Iterator[Finding]:
             text, _, mend = str(error).partition(" Mend: ")
             yield Finding("exposure", text, mend)
             return
-    if token is not None and len(token) < _SHORTEST_TOKEN:
-        text = f"{TOKEN_VARIABLE} has {len(token)} characters"
-        yield Finding("exposure", text, f"use a random one of at least {_SHORTEST_TOKEN}")
-        return
+    for name in (TOKEN_VARIABLE, _SERVICE_TOKEN):
+        if 0 < len(environment.get(name, "")) < _SHORTEST_TOKEN:
+            text = f"{name} has {len(environment[name])} characters"
+            yield Finding("exposure", text, f"use a random one of at least {_SHORTEST_TOKEN}")
+            return
     yield Finding("exposure", f"endpoints listen on {host or 'loopback'}{', with a token' if token else ''}")
 
 

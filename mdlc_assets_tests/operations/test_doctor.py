@@ -66,6 +66,8 @@ def test_settings_that_are_missing_are_all_named(tmp_path: Path) -> None:
 def test_a_short_token_is_no_protection(tmp_path: Path) -> None:
     _, found = _doctor(tmp_path, MDLC_ENDPOINT_TOKEN="abc")
     assert found["exposure"]["says"] == "MDLC_ENDPOINT_TOKEN has 3 characters"
+    _, found = _doctor(tmp_path, MDLC_ENDPOINT_TOKEN="a" * 16, MDLC_TOKEN="abcd")
+    assert found["exposure"]["says"] == "MDLC_TOKEN has 4 characters"
 
 
 def test_a_home_that_is_a_file_is_told(tmp_path: Path) -> None:
