@@ -63,9 +63,7 @@ def postgres() -> Iterator[int]:
         f"{data}/server.crt",
     )
     run("sh", "-c", f"printf 'hostssl all all 127.0.0.1/32 scram-sha-256\\n' > {data}/pg_hba.conf")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c ssl=on -c fsync=off"
     run(str(binaries / "pg_ctl"), "-D", str(data), "-l", f"{home}/log", "-w", "-o", options, "start")
     yield port
@@ -147,9 +145,7 @@ def test_connections_that_are_not_encrypted_are_refused(databases: int) -> None:
 def test_mlflow_starts_as_the_image_starts_it(databases: int, tmp_path: Path) -> None:
     import mlflow
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     program = [sys.executable, str(DEPLOY / "images" / "serve_mlflow.py")]
     given = {
         "DB_HOST": "127.0.0.1",
@@ -182,6 +178,66 @@ def test_mlflow_starts_as_the_image_starts_it(databases: int, tmp_path: Path) ->
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGTERM)
         server.wait(30)
+
+
+def test_one_servers_parts_find_each_other(databases: int, tmp_path: Path) -> None:
+    """The code location and the webserver of Compose as processes, over its settings: every job is seen in the UI."""
+    code, web = _free_port(), _free_port()
+    settings = yaml.safe_load((DEPLOY / "compose" / "dagster.yaml").read_text())
+    settings["storage"]["postgres"]["postgres_db"]["port"] = databases
+    settings["compute_logs"]["config"]["base_dir"] = str(tmp_path / "logs")
+    settings["local_artifact_storage"]["config"]["base_dir"] = str(tmp_path / "storage")
+    workspace = yaml.safe_load((DEPLOY / "workspace.yaml").read_text())
+    workspace["load_from"][0]["grpc_server"]["port"] = code
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(settings))
+    (tmp_path / "workspace.yaml").write_text(yaml.safe_dump(workspace))
+    given = {
+        **{"DAGSTER_HOME": str(tmp_path), "DB_HOST": "127.0.0.1", "DB_USER": "dagster", "DB_PASSWORD": _PASSWORD},
+        **{name: str(tmp_path / name) for name in NEEDED},
+        **{"MDLC_HOME": str(tmp_path / "mdlc"), "MDLC_CODE_HOST": "127.0.0.1"},
+    }
+    binaries = Path(sys.executable).parent
+    commands = [
+        [str(binaries / "dagster"), "api", "grpc", "-m", "mdlc_assets.production", "-h", "127.0.0.1", "-p", str(code)],
+        [
+            str(binaries / "dagster-webserver"),
+            "-w",
+            str(tmp_path / "workspace.yaml"),
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(web),
+        ],
+    ]
+    asked = "{ repositoriesOrError { ... on RepositoryConnection { nodes { location { name } pipelines { name } } } } }"
+    with contextlib.ExitStack() as stack, (tmp_path / "said").open("w") as said:
+        running: list[subprocess.Popen[bytes]] = []
+        for command in commands:
+            running.append(subprocess.Popen(command, env={**os.environ, **given}, stdout=said, stderr=said))
+            stack.callback(running[-1].wait, 30)
+            stack.callback(running[-1].terminate)
+        end, nodes = time.monotonic() + 120, []
+        while not nodes:
+            assert time.monotonic() < end, (tmp_path / "said").read_text()[-3000:]
+            assert all(one.poll() is None for one in running), (tmp_path / "said").read_text()[-3000:]
+            time.sleep(0.2)
+            with contextlib.suppress(httpx.HTTPError):
+                answer = httpx.post(
+                    f"http://127.0.0.1:{web}/graphql", json={"query": asked}, trust_env=False, timeout=60
+                )
+                nodes = answer.json()["data"]["repositoriesOrError"].get("nodes", [])
+                if not nodes:
+                    reload = "mutation { reloadWorkspace { __typename } }"
+                    httpx.post(f"http://127.0.0.1:{web}/graphql", json={"query": reload}, trust_env=False, timeout=60)
+    (node,) = nodes
+    assert node["location"]["name"] == "mdlc_assets"
+    assert {"payments_fraud_train", "payments_fraud_batch_inference"} <= {job["name"] for job in node["pipelines"]}
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def test_what_production_needs_is_named() -> None:
