@@ -18,6 +18,7 @@ from mdlc_assets.commands.run import run
 from mdlc_assets.commands.schema import schema
 from mdlc_assets.commands.shared import find_lifecycle
 from mdlc_assets.export.command import export
+from mdlc_assets.operations.command import doctor
 
 if TYPE_CHECKING:
     from mdlc_assets.lifecycle import ModelLifecycle
@@ -53,6 +54,7 @@ def main(home: Path | None) -> None:
 
 
 main.add_command(export)
+main.add_command(doctor)
 
 
 for _command in (new, land, run, schema, reference):

@@ -22,9 +22,13 @@ _LONGEST_STEM = 30
 _BUSY = {
     "sagemaker": ["SageMaker.AmazonSageMakerException", "SageMaker.SageMakerException"],
     "cloudwatch": ["CloudWatch.CloudWatchException"],
-    "applicationautoscaling": ["ApplicationAutoScaling.ConcurrentUpdateException"],
+    "applicationautoscaling": [
+        "ApplicationAutoScaling.ConcurrentUpdateException",
+        "ApplicationAutoScaling.ApplicationAutoScalingException",
+    ],
     "ssm": ["Ssm.TooManyUpdatesException", "Ssm.SsmException"],
     "s3": ["S3.S3Exception"],
+    "sns": ["Sns.SnsException"],
 }
 _CALL_SECONDS = 60
 # A machine's own errors must not begin with `States.`, as those of tasks may.
@@ -146,13 +150,17 @@ class Machine:
 def _reasons() -> dict[str, State]:
     """The failure's cause in words: a task that timed out has none, and a job's is its whole description as text."""
     cause, description = "$.error.Cause", "$.error.description"
-    no_cause = {"Not": {"Variable": cause, "IsPresent": True}, "Next": "No reason is given"}
+    missing = [
+        {"Not": {"Variable": cause, "IsPresent": True}, "Next": "No reason is given"},
+        {"Variable": cause, "IsNull": True, "Next": "No reason is given"},
+        {"Variable": cause, "StringEquals": "", "Next": "No reason is given"},
+    ]
     described = {"Variable": cause, "StringMatches": '{*"FailureReason"*', "Next": "Read the job's description"}
     unsaid = {"Error.$": "$.error.Error", "Cause": "no reason was given. Mend: see the execution's history."}
     read = {"Error.$": "$.error.Error", "description.$": f"States.StringToJson({cause})"}
     reason = {"Error.$": "$.error.Error", "Cause.$": f"{description}.FailureReason"}
     return {
-        FAILURE: {"Type": "Choice", "Choices": [no_cause, described], "Default": _TELL},
+        FAILURE: {"Type": "Choice", "Choices": [*missing, described], "Default": _TELL},
         "No reason is given": _put("$.error", unsaid, _TELL),
         "Read the job's description": _put("$.error", read, "Take its reason"),
         "Take its reason": _put("$.error", reason, _TELL),

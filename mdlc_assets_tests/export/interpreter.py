@@ -41,6 +41,8 @@ class Interpreter:
 
     def __init__(self, address: str, sagemaker: SageMaker, patch: pytest.MonkeyPatch) -> None:
         self.address, self.sagemaker = address, sagemaker
+        self.fault: Callable[[str, str], None] = lambda service, method: None
+        """Called before each call of a machine by the AWS SDK; what it raises is the call's answer."""
         for name, value in {
             "MOTO_PORT": address.rsplit(":", 1)[1],
             "AWS_ENDPOINT_URL": address,
@@ -50,8 +52,9 @@ class Interpreter:
         }.items():
             patch.setenv(name, value)
         httpx.post(f"{address}/moto-api/config", json={"stepfunctions": {"execute_state_machine": True}})
-        # AWS names the service's general error so, where moto keeps the name in lower case.
-        patch.setitem(by_sdk._SERVICE_ERROR_NAMES, "sagemaker", "SageMaker")
+        # AWS names a service's general error so, where moto keeps the name in lower case.
+        for name in ("SageMaker", "CloudWatch", "ApplicationAutoScaling", "Ssm", "S3", "Sns"):
+            patch.setitem(by_sdk._SERVICE_ERROR_NAMES, name.lower(), name)
         for module in (by_sdk, optimised):
             patch.setattr(module, "boto_client_for", self._client(module.boto_client_for))
         # AWS gives the start as text (ISO 8601); moto, against its own declaration, as a datetime.
@@ -103,9 +106,9 @@ class Interpreter:
     def _client(self, usual: Callable[..., Any]) -> Callable[..., Any]:
         def client_for(*, service: str, **more: Any) -> Any:
             service = "application-autoscaling" if service == "applicationautoscaling" else service
-            if service not in _LOCAL.values():
-                return usual(service=service, **more)
-            return _Split(self.sagemaker.client(service), usual(service=service, **more))  # type: ignore[arg-type]
+            there = usual(service=service, **more)
+            local = self.sagemaker.client(service) if service in _LOCAL.values() else there  # type: ignore[arg-type]
+            return _Split(service, local, there, self.fault)
 
         return client_for
 
@@ -145,17 +148,20 @@ class Interpreter:
 class _Split:
     """SageMaker's local form, but for processing jobs, which only moto has. Answers are JSON."""
 
-    def __init__(self, local: Any, there: Any) -> None:
-        self.local, self.there = local, there
+    def __init__(self, service: str, local: Any, there: Any, fault: Callable[[str, str], None]) -> None:
+        self.service, self.local, self.there, self.fault = service, local, there, fault
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self.there if name in PROCESSING else self.local, name)
 
         def call(**request: Any) -> Any:
             try:
+                self.fault(self.service, name)
                 return json.loads(to_json_str(method(**request) or {}))
             except ClientError as error:
-                error.response.setdefault("ResponseMetadata", {}).setdefault("RequestId", "local")  # type: ignore[typeddict-item]
+                said = error.response.setdefault("ResponseMetadata", {})  # type: ignore[typeddict-item]
+                said.setdefault("RequestId", "local")
+                said.setdefault("HTTPStatusCode", 400)
                 raise
 
         return call

@@ -6,7 +6,7 @@ import io
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.export.batch import batch_machine
 from mdlc_assets.export.language import Form
 from mdlc_assets.export.places import Places
+from mdlc_assets.export.watch_scores import watch_scores
 from mdlc_assets.resources.sagemaker.archives import packed
 from mdlc_assets.resources.sagemaker.requests import model_request
 from mdlc_assets_tests.deployment.models import FEATURES, fit_model
@@ -119,11 +120,21 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
+    ("day", "says"),
+    [
+        ("2018-08-10", "quiet: the scores lie"),
+        ("2018-08-11", "alarm: the scores lie"),
+        ("2018-08-04", "quiet: only 3 earlier days have scores"),
+    ],
+)
+def test_what_the_monitor_says(scored: Path, day: str, says: str) -> None:
+    assert watch_scores(scored, date.fromisoformat(day), 28, 0.03)["says"].startswith(says)
+
+
+@pytest.mark.parametrize(
     ("day", "code", "says"),
     [
-        ("2018-08-10", 0, "quiet: the scores lie"),
         ("2018-08-11", 0, "alarm: the scores lie"),
-        ("2018-08-04", 0, "quiet: only 3 earlier days have scores"),
         ("2018-09-01", 1, "failed: ScoresError: 2018-09-01 has no scores. Mend: predict the day first."),
     ],
 )

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import boto3
 import botocore.session
 import pytest
 from botocore.validate import ParamValidator
 from click.testing import CliRunner
+from moto.events.models import EventPattern
 from statelint.linter import Linter
 
 from mdlc_assets.cli import main
@@ -126,6 +128,33 @@ def test_the_command_writes_the_files_and_says_what_is_missing(tmp_path: Path) -
     assert (ran.exit_code, "--role: nothing is given. Mend:" in ran.output) == (2, True)
     ran = runner.invoke(main, command, env=GIVEN | {"MDLC_SAGEMAKER_BUCKET": "mdlc-models"})
     assert "bucket: this is no address on S3 (found 'mdlc-models'). Mend: write s3://bucket/prefix." in ran.output
+
+
+def test_schedule_and_rule_are_taken_by_their_services(s3_root: str, payments_fraud: LifecycleDeclaration) -> None:
+    written = files(payments_fraud, PLACES, "sync")
+    schedule = written["mdlc-payments-fraud-batch.starts.json"]["create_schedule"]
+    scheduler, events = boto3.client("scheduler"), boto3.client("events")
+    scheduler.create_schedule(**schedule)
+    found = scheduler.get_schedule(Name=schedule["Name"])
+    assert (found["State"], found["Target"]["Arn"]) == ("DISABLED", PLACES.machine("mdlc-payments-fraud-batch"))
+    starts = written["mdlc-payments-fraud-real-time.starts.json"]
+    events.put_rule(**starts["put_rule"])
+    assert events.put_targets(**starts["put_targets"])["FailedEntryCount"] == 0
+    pattern = EventPattern.load(starts["put_rule"]["EventPattern"])
+    changed = {
+        **{
+            "id": "1",
+            "account": "123456789012",
+            "region": "eu-west-1",
+            "time": "2018-08-21T00:00:00Z",
+            "resources": [],
+        },
+        **{"source": "aws.ssm", "detail-type": "Parameter Store Change"},
+        "detail": {"name": PLACES.champion("payments_fraud"), "operation": "Update"},
+    }
+    assert pattern.matches_event(changed)
+    changed["detail"]["name"] = PLACES.champion("another")  # type: ignore[index]
+    assert not pattern.matches_event(changed)
 
 
 def test_marketplace_algorithms_are_refused(payments_fraud: LifecycleDeclaration) -> None:

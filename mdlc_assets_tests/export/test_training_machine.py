@@ -37,6 +37,13 @@ def hopeless(sagemaker: SageMaker) -> str:
     return storage.location("").rstrip("/")
 
 
+def _from_approval(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The machine from where its job has ended, and the input that it has there."""
+    artifact = {"S3ModelArtifacts": "s3://bucket/model.tar.gz"}
+    job = {"TrainingJobArn": "arn:aws:sagemaker:us-east-1:123456789012:training-job/x", "ModelArtifacts": artifact}
+    return document | {"StartAt": "Wait for approval"}, {"as_of": "2018-08-21", "training": job}
+
+
 def _asked(account: Interpreter, places: Places, running: str) -> dict[str, Any]:
     found: list[dict[str, Any]] = []
     ended = account.until(
@@ -100,12 +107,11 @@ def test_what_is_not_approved_creates_no_model(
     account: Interpreter,
     places: Places,
     small: LifecycleDeclaration,
-    rows: str,
     answer: dict[str, Any],
     error: str,
     cause: str,
 ) -> None:
-    running = account.start(training_machine(small, places, "poll"), {"as_of": "2018-08-21", "train": rows})
+    running = account.start(*_from_approval(training_machine(small, places, "poll")))
     token = _asked(account, places, running)["task_token"]
     account.states.send_task_success(taskToken=token, output=json.dumps(answer))
     ended = account.ended(running)
@@ -115,11 +121,11 @@ def test_what_is_not_approved_creates_no_model(
 
 
 def test_an_approval_that_never_comes_times_out(
-    account: Interpreter, places: Places, small: LifecycleDeclaration, rows: str
+    account: Interpreter, places: Places, small: LifecycleDeclaration
 ) -> None:
     document = training_machine(small, places, "poll")
     document["States"]["Wait for approval"]["TimeoutSeconds"] = 1
-    ended = account.ended(account.start(document, {"as_of": "2018-08-21", "train": rows}))
+    ended = account.ended(account.start(*_from_approval(document)))
     assert (ended["status"], ended["error"]) == ("FAILED", "Mdlc.States.Timeout")
 
 
