@@ -38,12 +38,17 @@ def score_day(features: pl.DataFrame, model: FrameScorer, version: int, kept: Se
     `kept` are the id, time and entity columns. A day without rows gives a table without rows.
     """
     scores = model.score(features) if features.height else np.empty(0)
+    return predictions_of(features.select(kept), scores, version)
+
+
+def predictions_of(beside: pl.DataFrame, scores: np.ndarray, version: int) -> pl.DataFrame:
+    """The table `batch_predictions` of the rows that stand beside the scores."""
     # Put together from its columns, which costs a fifth of what `with_columns` does.
     return pl.DataFrame(
         [
-            *(features[name] for name in kept),
+            *beside.get_columns(),
             pl.Series("score", np.asarray(scores, dtype=np.float64)),
-            pl.Series("model_version", np.full(features.height, version, np.int64)),
+            pl.Series("model_version", np.full(beside.height, version, np.int64)),
         ]
     )
 
