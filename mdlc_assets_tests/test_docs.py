@@ -34,6 +34,14 @@ _AROUND = {
     "days = [lifecycle.dataset.start + timedelta(days=i) for i in range(31)]\n"
     "healthy = {day: sample_rows(lifecycle, day) for day in days[:30]}\n"
     "today, rows_today = days[30], sample_rows(lifecycle, days[30])\n",
+    "online_features.md": "from mdlc_assets.declaration import read_declaration\n"
+    "from mdlc_assets.features.online import OnlineFeatures\n"
+    "from mdlc_assets.resources.online_store import OnlineStore\n"
+    "from mdlc_assets.simulator.world import Simulator\n"
+    "lifecycle = read_declaration('my_model/defs.yaml')\nonline_store = OnlineStore(path='store.db')\n"
+    "world = Simulator(lifecycle.dataset.start, customers=50)\n"
+    "events, labels = world.transactions(lifecycle.dataset.start), world.labels(lifecycle.dataset.start)\n"
+    "event = events.row(0, named=True)\n",
 }
 
 
