@@ -50,7 +50,7 @@ def test_everything_wrong_is_told_with_its_mend(tmp_path: Path) -> None:
     )
     assert ran.exit_code == 1
     assert "defs.yaml" in found["declarations"]["says"]
-    assert "may not listen on 0.0.0.0 without a token" in found["exposure"]["says"]
+    assert "may listen on 0.0.0.0 without a token" in found["exposure"]["says"]
     assert found["exposure"]["mend"].startswith("set MDLC_ENDPOINT_TOKEN")
     assert "has no dagster.yaml" in found["dagster"]["says"]
     assert "127.0.0.1:9 gives no answer" in found["mlflow"]["says"]
