@@ -147,19 +147,6 @@ def events() -> list[bytes]:
     return found
 
 
-def exchange(connection: socket.socket, request: bytes) -> None:
-    """Send a request and read its answer."""
-    connection.sendall(request)
-    answer = connection.recv(65536)
-    while b"\r\n\r\n" not in answer:
-        answer += connection.recv(65536)
-    head, _, body = answer.partition(b"\r\n\r\n")
-    length = next(int(h.split(b":")[1]) for h in head.split(b"\r\n") if h.lower().startswith(b"content-len"))
-    while len(body) < length:
-        body += connection.recv(65536)
-    assert head.startswith(b"HTTP/1.1 200"), answer[:300]
-
-
 def connect(port: int) -> socket.socket:
     """A connection that sends at once."""
     connection = socket.create_connection(("127.0.0.1", port))
@@ -173,7 +160,7 @@ def capacity(port: int, requests: Sequence[bytes], times: int) -> float:
     def call(first: int) -> None:
         with connect(port) as connection:
             for i in range(times // CONNECTIONS):
-                exchange(connection, requests[(first + i * CONNECTIONS) % len(requests)])
+                serving.exchange(connection, requests[(first + i * CONNECTIONS) % len(requests)])
 
     threads = [threading.Thread(target=call, args=(first,)) for first in range(CONNECTIONS)]
     began = time.perf_counter()
@@ -195,7 +182,7 @@ def latency(port: int, requests: Sequence[bytes], rate: float, times: int) -> tu
                 due = start + i / rate
                 if (wait := due - time.perf_counter()) > 0:
                     time.sleep(wait)
-                exchange(connection, requests[i % len(requests)])
+                serving.exchange(connection, requests[i % len(requests)])
                 seconds.append(time.perf_counter() - due)
 
     threads = [threading.Thread(target=call, args=(first,)) for first in range(CONNECTIONS)]

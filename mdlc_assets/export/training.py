@@ -14,14 +14,13 @@ from mdlc_assets.export.language import Form, Machine, Reference, all_there, cau
 from mdlc_assets.export.places import Places
 from mdlc_assets.resources.sagemaker.requests import (
     Channel,
-    Machines,
     TrainingPlan,
     model_request,
     training_request,
 )
 from mdlc_assets.training.built_in import BUILT_IN
 from mdlc_assets.training.candidate import model_features
-from mdlc_assets.training.on_sagemaker import job_hyperparameters
+from mdlc_assets.training.on_sagemaker import job_hyperparameters, machines_of
 
 _DAY = 86_400
 _HOUR = 3600
@@ -82,14 +81,7 @@ def _training(lifecycle: LifecycleDeclaration, places: Places) -> tuple[dict[str
         [Channel(name, Reference(f"$.{name}"), kind) for name in channels],
         f"{places.bucket}/{lifecycle.name}/models",
         job_hyperparameters(model, lifecycle.labels.column, model_features(lifecycle)),
-        Machines(
-            asked.instance_type,
-            asked.instance_count,
-            asked.volume_gb,
-            int(asked.max_runtime.total_seconds()),
-            asked.spot,
-            int(asked.wait.total_seconds()) if asked.spot else None,
-        ),
+        machines_of(model),
         checkpoints=f"{places.bucket}/{lifecycle.name}/checkpoints/{lifecycle.fingerprint('model')}"
         if asked.spot
         else "",
