@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mdlc_assets.declaration.base import Declared, Duration, duration_name, refuse
+from mdlc_assets.declaration.service import Service
 
 _LONGEST_BAKE = timedelta(hours=1)
 _MOST_ALARMS = 10
@@ -166,3 +167,4 @@ class Deployment(Declared):
 
     batch: Batch = Batch()
     real_time: RealTime | None = RealTime()
+    service: Service = Service()

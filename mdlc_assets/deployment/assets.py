@@ -66,15 +66,17 @@ def _batch_predictions(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
         scored = None
         try:
             days, files = days_in_run(context), registry.files(version)
-            model, read = load_any_model(files), features.read_day
+            model, read, write = load_any_model(files), features.read_day, table.write_day
             # A foreign model is read by its own image only.
-            if lifecycle.deployment.batch.score_on == "sagemaker" or isinstance(model, ForeignModel):
+            there = lifecycle.deployment.batch.score_on == "sagemaker" or isinstance(model, ForeignModel)
+            if there:
                 tell = context.log.info
                 made = score_days_there(sagemaker, lifecycle, version, model, files, days, read, kept, tell)
             else:
-                made = score_days(days, read, in_one_thread(model), version.version, kept)
+                made = score_days(days, read, write, in_one_thread(model), version.version, kept)
             for day, scored in made:
-                table.write_day(day, scored)
+                if there:
+                    write(day, scored)
                 counts = counts + score_counts(scored["score"])
                 rows += scored.height
                 context.add_asset_metadata(

@@ -111,7 +111,7 @@ def scorer_there(service: SageMaker, lifecycle: LifecycleDeclaration) -> Scorer:
 def score_there(service: SageMaker, model: Model, kept: ForeignModel, rows: pl.DataFrame, name: str) -> np.ndarray:
     """The scores of rows by a batch transform. The model, the input and the answers are deleted afterwards."""
     wire = wire_of(kept)
-    how = wire.transform(TransformPlan(machines=_machines(model)))
+    how = wire.transform(TransformPlan(machines=machines_of(model)))
     files = [("rows", wire.body(rows, kept.features))]
     with transformed(service, name, ServedBy(kept.image, kept.estimator), how, files) as done:
         return wire.scores(done.read("rows"), rows.height, kept.image)
@@ -169,7 +169,7 @@ def _request(
             channels,
             storage.location("models"),
             hyperparameters,
-            _machines(model),
+            machines_of(model),
             checkpoints=checkpoints,
             tags={"mdlc:lifecycle": lifecycle.name, "mdlc:as-of": as_of.isoformat(), "mdlc:run": run_id},
         )
@@ -228,7 +228,8 @@ def _models(archive: bytes, parts: list[str], features: list[str], model: Model,
     return found
 
 
-def _machines(model: Model) -> Machines:
+def machines_of(model: Model) -> Machines:
+    """The declared machines, as a request asks for them."""
     asked = model.sagemaker
     return Machines(
         asked.instance_type,
