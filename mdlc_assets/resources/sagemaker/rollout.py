@@ -141,9 +141,11 @@ class Rollout:
                 self.tell(f"deleted the endpoint configuration {name}")
         for name in self._listed("list_models", "Models", "ModelName", plan):
             if name not in used:
+                model = self.sagemaker.call("describe_model", {"ModelName": name})
                 self.sagemaker.call("delete_model", {"ModelName": name})
-                # One of the Marketplace has a package of the same name.
-                with contextlib.suppress(ClientError):
+                # One of the Marketplace was made by way of a package, of the same name.
+                package = model.get("PrimaryContainer", {}).get("ModelPackageName", "")
+                if package.rpartition("/")[2] == name:
                     self.sagemaker.call("delete_model_package", {"ModelPackageName": name})
                 self.tell(f"deleted the model {name}")
 
