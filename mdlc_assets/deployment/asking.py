@@ -9,7 +9,7 @@ import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.resources.sagemaker.client import SageMaker
-from mdlc_assets.resources.sagemaker.jobs import ServiceError
+from mdlc_assets.resources.sagemaker.faults import ServiceError
 from mdlc_assets.resources.sagemaker.multi_model import targets, version_of
 from mdlc_assets.resources.sagemaker.rollout import ask_endpoint, ask_endpoint_raw, served_version
 from mdlc_assets.training.algorithms import FeatureError, FittedModel, ModelFileError

@@ -22,12 +22,14 @@ from mdlc_assets.deployment.predictions import (
     score_days,
     score_quantiles,
 )
+from mdlc_assets.deployment.score_drift import drift_watch
 from mdlc_assets.deployment.scoring import in_one_thread
 from mdlc_assets.resources.endpoints import EndpointError, Endpoints
 from mdlc_assets.resources.lake import DayAbsentError, Lake
 from mdlc_assets.resources.registry import Registry, UnknownVersionError, Version
 from mdlc_assets.resources.sagemaker.client import SageMaker
-from mdlc_assets.resources.sagemaker.jobs import Pace, ServiceError
+from mdlc_assets.resources.sagemaker.faults import ServiceError
+from mdlc_assets.resources.sagemaker.jobs import Pace
 from mdlc_assets.resources.sagemaker.multi_model import MultiModelPlan, roll_out_model
 from mdlc_assets.resources.sagemaker.rollout import PeriodError, Rollout
 from mdlc_assets.training.algorithms import FeatureError, ModelFileError, load_model
@@ -69,15 +71,12 @@ def _batch_predictions(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
             days, files = days_in_run(context), registry.files(version)
             model, read, write = load_any_model(files), features.read_day, table.write_day
             # A foreign model is read by its own image only.
-            there = lifecycle.deployment.batch.score_on == "sagemaker" or isinstance(model, ForeignModel)
-            if there:
+            if lifecycle.deployment.batch.score_on == "sagemaker" or isinstance(model, ForeignModel):
                 tell = context.log.info
-                made = score_days_there(sagemaker, lifecycle, version, model, files, days, read, kept, tell)
+                made = score_days_there(sagemaker, lifecycle, version, model, files, days, read, write, kept, tell)
             else:
                 made = score_days(days, read, write, in_one_thread(model), version.version, kept)
             for day, scored in made:
-                if there:
-                    write(day, scored)
                 counts = counts + score_counts(scored["score"])
                 rows += scored.height
                 context.add_asset_metadata(
@@ -170,7 +169,11 @@ def _endpoint(lifecycle: LifecycleDeclaration, declared: RealTime) -> dg.AssetsD
     )
     @read_once
     def endpoint(
-        context: dg.AssetExecutionContext, registry: Registry, endpoints: Endpoints, sagemaker: SageMaker
+        context: dg.AssetExecutionContext,
+        lake: Lake,
+        registry: Registry,
+        endpoints: Endpoints,
+        sagemaker: SageMaker,
     ) -> dg.MaterializeResult:
         pace = Pace(longest_seconds=1.0 if sagemaker.form == "local" else 10.0)
         try:
@@ -181,7 +184,8 @@ def _endpoint(lifecycle: LifecycleDeclaration, declared: RealTime) -> dg.AssetsD
                 ask = partial(probe, sagemaker, plan.endpoint, load_model(registry.files(champion)).features)
                 outcome = roll_out_model(sagemaker, plan, rollout, ask)
             else:
-                outcome = rollout.run(plan)
+                watched = drift_watch(lifecycle, lake, registry, sagemaker, champion, context.log.info)
+                outcome = rollout.run(plan, watched)
         except (UnapprovedError, EndpointError, ServiceError, PeriodError, ModelFileError) as error:
             raise dg.Failure(description=str(error), allow_retries=False) from None
         put_on_record(registry, lifecycle.name, champion, outcome)

@@ -107,6 +107,8 @@ class LocalEndpoints:
             config = known["before"] or known["wanted"]
         elif failed:
             config, status = known["before"] or known["wanted"], "InService" if known["before"] else "Failed"
+        moving = status in ("Creating", "Updating")
+        pending = {"EndpointConfigName": known["wanted"]} if moving else None
         now_serving = self.endpoints.status(lifecycle)
         if status == "InService" and now_serving.version is not None:
             # Somebody may have put another model there without SageMaker's requests.
@@ -116,6 +118,7 @@ class LocalEndpoints:
             "EndpointConfigName": config,
             "EndpointStatus": status,
             "FailureReason": failed or None,
+            "PendingDeploymentSummary": pending,
             "LastModifiedTime": known["changed"],
             "ProductionVariants": [{"VariantName": "live", "CurrentInstanceCount": now_serving.workers}],
         }
@@ -249,7 +252,10 @@ class LocalInvocations:
             headers["accept"] = request["Accept"]
         if "TargetModel" in request:
             headers["x-amzn-sagemaker-target-model"] = request["TargetModel"]
-        answer = httpx.post(f"{status.url}/invocations", content=request["Body"], headers=headers, timeout=90)
+        try:
+            answer = httpx.post(f"{status.url}/invocations", content=request["Body"], headers=headers, timeout=90)
+        except httpx.HTTPError as error:
+            raise refusal("ServiceUnavailable", f"no answer ({type(error).__name__})", status=503) from None
         code = answer.status_code
         if code == 429:
             # A serverless endpoint with as many calls under way as it takes.

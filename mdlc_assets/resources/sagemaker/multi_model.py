@@ -7,7 +7,6 @@ endpoint looks for its models.
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from botocore.exceptions import ClientError
 
 from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.resources.sagemaker.endpoint_requests import EndpointPlan, Served
-from mdlc_assets.resources.sagemaker.jobs import ServiceError
+from mdlc_assets.resources.sagemaker.faults import ServiceError, absent
+from mdlc_assets.resources.sagemaker.jobs import Jobs
 from mdlc_assets.resources.sagemaker.requests import Request, job_name, multi_model_request
 from mdlc_assets.resources.sagemaker.rollout import RolledOut, Rollout
 
@@ -66,11 +66,13 @@ class MultiModelPlan(EndpointPlan):
 
 def targets(sagemaker: SageMaker, endpoint: str) -> dict[str, str]:
     """Lifecycle: the archive that its callers ask for. Nothing where there is no such endpoint."""
-    client = sagemaker.client("sagemaker")
+    jobs = Jobs(sagemaker.client("sagemaker"))
     try:
-        arn = client.describe_endpoint(EndpointName=endpoint)["EndpointArn"]
-        tags = client.list_tags(ResourceArn=arn)["Tags"]
-    except ClientError:
+        arn = jobs.call("describe_endpoint", {"EndpointName": endpoint})["EndpointArn"]
+        tags = jobs.call("list_tags", {"ResourceArn": arn})["Tags"]
+    except ClientError as error:
+        if not absent(error):
+            raise
         return {}
     start = len(_TARGET_TAG)
     return {tag["Key"][start:]: tag["Value"] for tag in tags if tag["Key"].startswith(_TARGET_TAG)}
@@ -97,17 +99,17 @@ def roll_out_model(
     if before == plan.target:
         return RolledOut("unchanged", before, before, "this version is asked already")
     storage = sagemaker.storage(plan.prefix.removeprefix(sagemaker.bucket_address()).strip("/"))
-    client = sagemaker.client("sagemaker")
+    jobs = rollout.sagemaker
     try:
         probe(plan.target)
     except ServiceError as error:
         storage.delete(plan.target)
         if not targets(sagemaker, plan.endpoint):
-            with contextlib.suppress(ClientError):
-                client.delete_endpoint(EndpointName=plan.endpoint)
+            jobs.gone("delete_endpoint", {"EndpointName": plan.endpoint})
         return RolledOut("refused", before, before, f"version {plan.served.version} was refused: {error}")
-    arn = client.describe_endpoint(EndpointName=plan.endpoint)["EndpointArn"]
-    client.add_tags(ResourceArn=arn, Tags=[{"Key": f"{_TARGET_TAG}{plan.lifecycle}", "Value": plan.target}])
+    arn = jobs.call("describe_endpoint", {"EndpointName": plan.endpoint})["EndpointArn"]
+    tag = {"Key": f"{_TARGET_TAG}{plan.lifecycle}", "Value": plan.target}
+    jobs.call("add_tags", {"ResourceArn": arn, "Tags": [tag]})
     for name in storage.names(plan.lifecycle):
         if name not in (plan.target, before):
             storage.delete(name)

@@ -26,6 +26,7 @@ from mdlc_assets.resources.sagemaker.endpoint_requests import EndpointPlan, Serv
 from mdlc_assets.resources.sagemaker.jobs import Pace
 from mdlc_assets.resources.sagemaker.multi_model import MultiModelPlan
 from mdlc_assets.resources.sagemaker.rollout import PeriodError, Rollout, ask_endpoint, served_version
+from mdlc_assets.resources.sagemaker.score_drift import publish_score_drift, score_drift_request
 from mdlc_assets_tests.deployment.models import FEATURES, fit_model
 
 GOLDEN = Path(__file__).parent / "golden_endpoint_requests.json"
@@ -183,6 +184,9 @@ def test_on_aws_an_alarm_takes_the_new_version_back_and_its_remains_are_deleted(
     sagemaker.add_response("describe_endpoint", _described("card-fraud-v2-before", "InService"), name)
     arn = {"EndpointArn": _described("", "")["EndpointArn"]}
     sagemaker.add_response("update_endpoint", arn, wanted.update_request())
+    heard = score_drift_request(NAME, 0.4)
+    for _ in range(2):
+        cloudwatch.add_response("put_metric_data", {}, heard)
     for status in ("Updating", "RollingBack", "InService"):
         sagemaker.add_response("describe_endpoint", _described("card-fraud-v2-before", status), name)
     alarmed = {"AlarmName": "card-fraud-rollout-p99", "StateValue": "ALARM", "StateReason": "p99 was 80000"}
@@ -211,7 +215,10 @@ def test_on_aws_an_alarm_takes_the_new_version_back_and_its_remains_are_deleted(
     sagemaker.add_response("delete_model", {}, {"ModelName": models[-1]})
 
     pauses: list[float] = []
-    outcome = Rollout(_Stubbed(form="aws"), Pace(0.01, 0.02, 5.0, pauses.append), lambda text: None).run(wanted)
+    stubbed = _Stubbed(form="aws")
+    rollout = Rollout(stubbed, Pace(0.01, 0.02, 5.0, pauses.append), lambda text: None)
+    # While it moves, the alarms hear what SageMaker does not measure.
+    outcome = rollout.run(wanted, lambda: publish_score_drift(stubbed, NAME, 0.4, QUICK))
     assert (outcome.verdict, outcome.config) == ("rolled back", "card-fraud-v2-before")
     assert outcome.why == ("version 3 was rolled back: the alarm card-fraud-rollout-p99 went off: p99 was 80000")
 
