@@ -9,7 +9,7 @@ import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.resources.sagemaker.client import SageMaker
-from mdlc_assets.resources.sagemaker.faults import ServiceError
+from mdlc_assets.resources.sagemaker.faults import AnswerError
 from mdlc_assets.resources.sagemaker.multi_model import targets, version_of
 from mdlc_assets.resources.sagemaker.rollout import ask_endpoint, ask_endpoint_raw, served_version
 from mdlc_assets.training.algorithms import FeatureError, FittedModel, ModelFileError
@@ -37,11 +37,11 @@ def address_of(sagemaker: SageMaker, lifecycle: LifecycleDeclaration) -> Address
 
 
 def probe(sagemaker: SageMaker, endpoint: str, features: list[str], target: str) -> None:
-    """A row of zeros gets one score in 0 to 1, or `ServiceError`."""
+    """A row of zeros gets one score in 0 to 1, or `AnswerError`."""
     body = {"columns": features, "data": [[0.0] * len(features)]}
     scores = ask_endpoint(sagemaker, endpoint, body, target)["scores"]
     if len(scores) != 1 or not 0 <= scores[0] <= 1:
-        raise ServiceError("a probe row did not get one score in 0 to 1")
+        raise AnswerError("a probe row did not get one score in 0 to 1")
 
 
 def endpoint_scores(
@@ -58,4 +58,4 @@ def endpoint_scores(
         answer = ask_endpoint_raw(sagemaker, address.endpoint, sent, wire.content_type, wire.accept)
         return wire.scores(answer, rows.height, model.image), address.version
     except (FeatureError, ModelFileError) as error:
-        raise ServiceError(str(error)) from None
+        raise AnswerError(str(error)) from None

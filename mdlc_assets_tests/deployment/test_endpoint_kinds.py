@@ -61,6 +61,7 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
         made.endpoints.stop(endpoint)
 
 
+@pytest.mark.slow
 def test_a_teams_container_is_served_changed_over_and_refused(platform: Platform) -> None:
     for weight in (b"1", b"2", b"spoilt"):
         archive = packed({"weight": weight})

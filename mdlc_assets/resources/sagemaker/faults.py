@@ -41,6 +41,10 @@ class UnansweredError(ServiceError):
     """A call that was never answered, and may have been heard."""
 
 
+class AnswerError(ServiceError):
+    """An endpoint that does not answer rows with scores."""
+
+
 def code_of(error: BaseException) -> str:
     """The service's code of an error of boto3; empty for any other."""
     return error.response["Error"]["Code"] if isinstance(error, ClientError) else ""

@@ -118,13 +118,15 @@ class Jobs:
                 return None
             raise
 
-    def gone(self, method: str, request: Request) -> None:
-        """Delete what may be gone already."""
+    def gone(self, method: str, request: Request) -> bool:
+        """Delete what may be gone already; says whether it was there."""
         try:
             self.call(method, request)
         except ClientError as error:
             if not absent(error):
                 raise
+            return False
+        return True
 
     def _see_through(self, kind: str, noun: str, request: Request, patience: float) -> dict[str, Any]:
         name = self._start(kind, noun, request)

@@ -15,10 +15,10 @@ from botocore.exceptions import ClientError
 
 from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.resources.sagemaker.endpoint_requests import EndpointPlan, Served
-from mdlc_assets.resources.sagemaker.faults import ServiceError, absent
+from mdlc_assets.resources.sagemaker.faults import AnswerError, ServiceError, absent
 from mdlc_assets.resources.sagemaker.jobs import Jobs
 from mdlc_assets.resources.sagemaker.requests import Request, job_name, multi_model_request
-from mdlc_assets.resources.sagemaker.rollout import RolledOut, Rollout
+from mdlc_assets.resources.sagemaker.rollout import ASKING, RivalError, RolledOut, Rollout
 
 _TARGET_TAG = "mdlc:target:"
 _VERSION = re.compile(r"/v(\d+)-")
@@ -66,7 +66,7 @@ class MultiModelPlan(EndpointPlan):
 
 def targets(sagemaker: SageMaker, endpoint: str) -> dict[str, str]:
     """Lifecycle: the archive that its callers ask for. Nothing where there is no such endpoint."""
-    jobs = Jobs(sagemaker.client("sagemaker"))
+    jobs = Jobs(sagemaker.client("sagemaker"), ASKING)
     try:
         arn = jobs.call("describe_endpoint", {"EndpointName": endpoint})["EndpointArn"]
         tags = jobs.call("list_tags", {"ResourceArn": arn})["Tags"]
@@ -89,28 +89,42 @@ def roll_out_model(
 ) -> RolledOut:
     """See that the endpoint is there, try the version's archive, and let callers ask for it.
 
-    `probe` asks a model and raises `ServiceError` when it gives no answer: then the archive is taken away, what
-    was asked before still is, and an endpoint that nobody else uses is taken down.
+    `probe` asks a model and raises `AnswerError` when it gives none: then the archive is taken away, what
+    was asked before still is, and an endpoint that nobody else uses is taken down. So it is when the service fails,
+    which is raised as `ServiceError`.
     """
     before = targets(sagemaker, plan.endpoint).get(plan.lifecycle, "")
-    outcome = rollout.run(plan)
-    if outcome.verdict in ("refused", "rolled back"):
-        return RolledOut(outcome.verdict, before, before, outcome.why)
-    if before == plan.target:
-        return RolledOut("unchanged", before, before, "this version is asked already")
     storage = sagemaker.storage(plan.prefix.removeprefix(sagemaker.bucket_address()).strip("/"))
     jobs = rollout.sagemaker
     try:
+        outcome = rollout.run(plan)
+        if outcome.verdict in ("refused", "rolled back"):
+            return RolledOut(outcome.verdict, before, before, outcome.why)
+        if before == plan.target:
+            return RolledOut("unchanged", before, before, "this version is asked already")
         probe(plan.target)
+        arn = jobs.call("describe_endpoint", {"EndpointName": plan.endpoint})["EndpointArn"]
+        tag = {"Key": f"{_TARGET_TAG}{plan.lifecycle}", "Value": plan.target}
+        jobs.call("add_tags", {"ResourceArn": arn, "Tags": [tag]})
+    except RivalError:
+        raise
     except ServiceError as error:
-        storage.delete(plan.target)
-        if not targets(sagemaker, plan.endpoint):
-            jobs.gone("delete_endpoint", {"EndpointName": plan.endpoint})
-        return RolledOut("refused", before, before, f"version {plan.served.version} was refused: {error}")
-    arn = jobs.call("describe_endpoint", {"EndpointName": plan.endpoint})["EndpointArn"]
-    tag = {"Key": f"{_TARGET_TAG}{plan.lifecycle}", "Value": plan.target}
-    jobs.call("add_tags", {"ResourceArn": arn, "Tags": [tag]})
+        if before != plan.target:
+            storage.delete(plan.target)
+        _leave(sagemaker, plan, rollout)
+        if isinstance(error, AnswerError):
+            return RolledOut("refused", before, before, f"version {plan.served.version} was refused: {error}")
+        raise
     for name in storage.names(plan.lifecycle):
         if name not in (plan.target, before):
             storage.delete(name)
     return RolledOut("deployed", plan.target, before, f"version {plan.served.version} serves: it answered a probe row")
+
+
+def _leave(sagemaker: SageMaker, plan: MultiModelPlan, rollout: Rollout) -> None:
+    """Take the endpoint down when nobody uses it."""
+    try:
+        if not targets(sagemaker, plan.endpoint):
+            rollout.sagemaker.gone("delete_endpoint", {"EndpointName": plan.endpoint})
+    except (ClientError, ServiceError) as error:
+        rollout.tell(f"the endpoint {plan.endpoint} may be billed and unused. Mend: look at it at SageMaker. {error}")

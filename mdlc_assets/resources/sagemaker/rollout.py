@@ -21,7 +21,7 @@ from mdlc_assets.resources.sagemaker.endpoint_requests import (
     EndpointPlan,
     unscaled_request,
 )
-from mdlc_assets.resources.sagemaker.faults import ServiceError, absent
+from mdlc_assets.resources.sagemaker.faults import AnswerError, ServiceError, absent
 from mdlc_assets.resources.sagemaker.jobs import Jobs, Pace
 from mdlc_assets.resources.sagemaker.marketplace import made_package
 from mdlc_assets.resources.sagemaker.requests import Request
@@ -30,13 +30,17 @@ _MOVING = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 _AWS_PERIODS = (10, 20, 30)
 _SPARE_SECONDS = 1800.0
 _ROLLED_BACK = "rolled back: "
-_ASKING = Pace(longest_seconds=5.0, throttled_seconds=30.0)
+ASKING = Pace(longest_seconds=5.0, throttled_seconds=30.0)
 
 Verdict = Literal["unchanged", "deployed", "rolled back", "refused"]
 
 
 class PeriodError(ValueError):
     """A period that CloudWatch does not take."""
+
+
+class RivalError(ServiceError):
+    """Somebody else changes the same endpoint."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class RolledOut:
 
 def served_version(sagemaker: SageMaker, lifecycle: str) -> int | None:
     """The registered version that an endpoint serves; None where nothing serves."""
-    jobs = Jobs(sagemaker.client("sagemaker"), _ASKING)
+    jobs = Jobs(sagemaker.client("sagemaker"), ASKING)
     try:
         found = jobs.call("describe_endpoint", {"EndpointName": lifecycle.replace("_", "-")})
         if found["EndpointStatus"] in ("Failed", "Creating", "Deleting", "OutOfService"):
@@ -81,9 +85,9 @@ def ask_endpoint_raw(
     if target:
         request["TargetModel"] = target
     try:
-        answer = Jobs(sagemaker.client("sagemaker-runtime"), _ASKING).call("invoke_endpoint", request)
+        answer = Jobs(sagemaker.client("sagemaker-runtime"), ASKING).call("invoke_endpoint", request)
     except ClientError as error:
-        raise ServiceError(f"the endpoint gave no answer: {error}") from None
+        raise AnswerError(f"the endpoint gave no answer: {error}") from None
     return answer["Body"].read()
 
 
@@ -118,12 +122,14 @@ class Rollout:
         if before == plan.config:
             self._scale(plan)
             return RolledOut("unchanged", before, before, "this configuration serves already")
-        if found is None:
-            self._begin("create_endpoint", plan.create_request(), plan)
-        else:
-            self._begin("update_endpoint", plan.update_request(), plan)
         try:
+            if found is None:
+                self._begin("create_endpoint", plan.create_request(), plan)
+            else:
+                self._begin("update_endpoint", plan.update_request(), plan)
             done = self._settled(plan, watched)
+        except RivalError:
+            raise
         except ServiceError as error:
             if found is None:
                 self._abandon(plan, error)
@@ -144,7 +150,7 @@ class Rollout:
         found = self._describe(plan) or {}
         under_way = found.get("PendingDeploymentSummary", found).get("EndpointConfigName", "")
         if under_way != plan.config:
-            raise ServiceError(
+            raise RivalError(
                 f"somebody else is changing the endpoint {plan.endpoint} over to {under_way or 'something else'}. "
                 "Mend: wait until it is done, then run this again."
             )
@@ -152,8 +158,8 @@ class Rollout:
     def _abandon(self, plan: EndpointPlan, why: ServiceError) -> None:
         """Take an endpoint down whose first start nobody can follow; of one that serves, the version before goes on."""
         try:
-            self.sagemaker.gone("delete_endpoint", {"EndpointName": plan.endpoint})
-            self.tell(f"deleted the endpoint {plan.endpoint}: {why}")
+            if self.sagemaker.gone("delete_endpoint", {"EndpointName": plan.endpoint}):
+                self.tell(f"deleted the endpoint {plan.endpoint}: {why}")
         except (ClientError, ServiceError) as error:
             self.tell(f"the endpoint {plan.endpoint} may be billed. Mend: delete it at SageMaker. {error}")
 
