@@ -42,7 +42,7 @@ class Answering:
     """Answers by operation: one for all calls, or a list, of which the last one is given again and again.
 
     `fault` comes before the call number `at`; when it `lasts`, before each later call of that operation too.
-    An answer (code, text) is a refusal.
+    An answer (code, text) is a refusal; a function makes its own.
     """
 
     answers: dict[str, Any]
@@ -83,6 +83,8 @@ class Answering:
         answer = self.answers.get(name, {})
         if isinstance(answer, list):
             answer = answer[min(self.done.count(name), len(answer) - 1)]
+        if callable(answer):
+            answer = answer()
         self.done.append(name)
         if isinstance(answer, tuple):
             return _refused(*answer)
@@ -103,6 +105,9 @@ class AnsweredSageMaker(SageMaker):
 
     def client(self, service: str = "sagemaker") -> Any:  # type: ignore[override]
         return _ANSWERING[self.folder].client(service)
+
+    def read(self, address: str) -> bytes:
+        return LocalState(self.folder, "eu-west-1", {}).s3_path(address).read_bytes()
 
     def storage(self, prefix: str = "") -> Storage:
         return LocalBuckets(LocalState(self.folder, "eu-west-1", {}), f"s3://bucket/{prefix}".rstrip("/"))
