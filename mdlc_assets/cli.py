@@ -338,19 +338,20 @@ def table(source: Path) -> None:
 @click.option("--port", default=0, show_default=True, help="0 takes a free one.")
 def serve(lifecycle: str, host: str, port: int) -> None:
     """Decide events of LIFECYCLE over HTTP: features, score, rules, action."""
-    from mdlc_assets.definitions import embedded_resources
     from mdlc_assets.features.online import OnlineFeatures
     from mdlc_assets.home import Home
+    from mdlc_assets.production import UnsetError, resources_here
     from mdlc_assets.realtime.serve import run_service, service_state, token_for
     from mdlc_assets.resources.endpoint_state import ExposedError
     from mdlc_assets.resources.outbox import open_outbox
 
     try:
         token_for(host)
-    except ExposedError as error:
+        home = Home()
+        resources = resources_here(home, os.environ)
+    except (ExposedError, UnsetError) as error:
         raise click.ClickException(str(error)) from None
-    chosen, home = _lifecycle(lifecycle), Home()
-    resources = embedded_resources(home)
+    chosen = _lifecycle(lifecycle)
     store = resources["online_store"]
     source = OnlineFeatures(chosen.declaration, store.store)
     state = service_state(
