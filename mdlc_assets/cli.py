@@ -14,6 +14,7 @@ import click
 from mdlc_assets.commands.help import Sections
 from mdlc_assets.commands.new import land, new
 from mdlc_assets.commands.reference import reference
+from mdlc_assets.commands.rules import rules
 from mdlc_assets.commands.run import run
 from mdlc_assets.commands.schema import schema
 from mdlc_assets.commands.shared import find_lifecycle
@@ -57,7 +58,7 @@ main.add_command(export)
 main.add_command(doctor)
 
 
-for _command in (new, land, run, schema, reference):
+for _command in (new, land, run, rules, schema, reference):
     main.add_command(_command)
 
 

@@ -9,7 +9,7 @@ import polars as pl
 from mdlc_assets import plots
 from mdlc_assets.asset_style import asset_key, daily_asset, days_in_run, frame_schema, read_once
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.integration.rules import RuleError, RuleSet
+from mdlc_assets.integration.rules import RuleError, RuleSet, side_by_side
 from mdlc_assets.resources.lake import DayAbsentError, Lake
 
 _USUAL_DAYS = 14
@@ -41,7 +41,7 @@ def integration_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                 scores, features, events = (
                     lake.table(name, table).read_day(day) for table in ("batch_predictions", "features", "validated")
                 )
-                decided = rules.decide_all(_wide(scores, features, events, on=dataset.id))
+                decided = rules.decide_all(side_by_side(scores, features, events, on=dataset.id))
             except (DayAbsentError, RuleError) as error:
                 raise dg.Failure(description=f"{day}: {error}", allow_retries=False) from None
             rows = pl.concat(
@@ -103,14 +103,6 @@ def integration_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         )
 
     return dg.Definitions(assets=[decisions], asset_checks=[rates])
-
-
-def _wide(first: pl.DataFrame, *others: pl.DataFrame, on: str) -> pl.DataFrame:
-    """All columns of the frames side by side; of those with the same name the first frame's."""
-    for other in others:
-        new = [column for column in other.columns if column == on or column not in first.columns]
-        first = first.join(other.select(new), on=on, how="left", maintain_order="left")
-    return first
 
 
 def _shares(rows: pl.DataFrame) -> dict[str, float]:
