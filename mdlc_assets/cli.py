@@ -344,7 +344,6 @@ def serve(lifecycle: str, host: str, port: int) -> None:
     from mdlc_assets.production import UnsetError, resources_here
     from mdlc_assets.realtime.serve import run_service, service_state, token_for
     from mdlc_assets.resources.endpoint_state import ExposedError
-    from mdlc_assets.resources.outbox import open_outbox
 
     try:
         token_for(host)
@@ -360,7 +359,7 @@ def serve(lifecycle: str, host: str, port: int) -> None:
         resources["registry"],
         source,
         home.captured_decisions / lifecycle,
-        open_outbox(home.outbox(lifecycle)),
+        resources["outboxes"].open(lifecycle),
         at_hand=store.form == "embedded",
         read=lambda: _lifecycle(lifecycle).declaration,
         store_there=lambda: store.store.newest(source.space) is not None,

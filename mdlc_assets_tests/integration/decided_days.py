@@ -16,14 +16,14 @@ from mdlc_assets.simulator.world import Simulator
 
 def decide_days(lifecycle: LifecycleDeclaration, lake: Lake, days: int) -> list[date]:
     """So many days from the first one: events, features, made-up scores, labels that follow them, decisions."""
-    world, rules = Simulator(start=lifecycle.dataset.start, customers=40, terminals=20), RuleSet(lifecycle.decisions)
+    world, rules = Simulator(start=lifecycle.dataset.start, customers=80, terminals=20), RuleSet(lifecycle.decisions)
     found = [lifecycle.dataset.start + timedelta(days=i) for i in range(days)]
     for day in found:
         events = world.transactions(day).sort("event_time", "transaction_id")
         features = feature_table(lifecycle, events, None, day, day)
         generator = np.random.default_rng(day.toordinal())
         scores = features.select("transaction_id", "event_time", "customer_id").with_columns(
-            pl.Series("score", generator.beta(0.5, 2, features.height)), pl.lit(1, pl.Int64).alias("model_version")
+            pl.Series("score", generator.beta(0.5, 1, features.height)), pl.lit(1, pl.Int64).alias("model_version")
         )
         fraud = (generator.random(features.height) < scores["score"].to_numpy()).astype(np.int8)
         labels = scores.select(
