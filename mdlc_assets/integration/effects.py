@@ -96,7 +96,7 @@ def act_on(
 
 
 def deliver_all(outbox: Outbox, seconds: float = 60.0) -> None:
-    """Send what is due until nothing more arrives, or for so long. What is left waits for the next who delivers."""
+    """Send all that is due, for so long. What does not arrive waits for the next who delivers."""
     until = time.monotonic() + seconds
-    while time.monotonic() < until and deliver_due(outbox)[0]:
+    while time.monotonic() < until and any(deliver_due(outbox)):
         pass
