@@ -1,9 +1,11 @@
 # Each target makes what it needs on a machine that has only Python 3.11+ and make.
 PYTHON ?= python3
 SOURCE ?=
+SBOM ?= sbom.json
+SBOM_CHECK ?= --validate
 BIN := .venv/bin
 
-.PHONY: demo test dev lint bench clean
+.PHONY: demo test dev lint docs bench leaks sbom audit clean
 
 # What runs: the package and its pinned dependencies. What checks: the same and the `dev` extra.
 .venv/run.done: requirements.lock pyproject.toml
@@ -31,8 +33,23 @@ lint: .venv/dev.done
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: .venv/dev.done
+	$(BIN)/mdlc reference --out docs/reference
+	$(BIN)/zensical build --clean --strict
+
 bench: .venv/dev.done
 	$(BIN)/python -m benchmarks
+
+leaks: .venv/dev.done
+	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
+
+# What is installed, as CycloneDX, checked against its schema.
+sbom: .venv/dev.done
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible $(SBOM_CHECK) --of JSON -o "$(SBOM)" $(BIN)/python
+
+# Known vulnerabilities of what is pinned. Needs the index's advisories; --strict fails where they are not to be had.
+audit: .venv/run.done
+	$(BIN)/uv tool run --from 'pip-audit>=2.10,<3' pip-audit --strict --no-deps --disable-pip -r requirements.lock
 
 clean:
 	rm -rf .venv .mdlc

@@ -23,7 +23,7 @@ from mdlc_assets.training.algorithms import FittedModel
 
 DAYS = [date(2018, 4, 1) + timedelta(days=i) for i in range(146)]
 ROWS = 9_600
-ROUNDS = 3
+ROUNDS = 5
 KEPT = ["transaction_id", "event_time", "customer_id"]
 
 
@@ -60,8 +60,8 @@ def main() -> None:
             booster.inplace_predict(values)
             bare.append(time.perf_counter() - began)
             began = time.perf_counter()
-            for day, frame in score_days(DAYS, features.read_day, single, 1, KEPT):
-                table.write_day(day, frame)
+            for _ in score_days(DAYS, features.read_day, table.write_day, single, 1, KEPT):
+                pass
             whole.append(time.perf_counter() - began)
     rows = len(values)
     print("| 1.4 million rows | s | rows/s |\n|---|---|---|")

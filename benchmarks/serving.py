@@ -98,6 +98,19 @@ def requests_of(key: str) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
+def exchange(connection: socket.socket, request: bytes) -> None:
+    """Send a request and read its answer."""
+    connection.sendall(request)
+    answer = connection.recv(65536)
+    while b"\r\n\r\n" not in answer:
+        answer += connection.recv(65536)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    length = next(int(h.split(b":")[1]) for h in head.split(b"\r\n") if h.lower().startswith(b"content-len"))
+    while len(body) < length:
+        body += connection.recv(65536)
+    assert head.startswith(b"HTTP/1.1 200"), answer[:300]
+
+
 def call(port: int, request: bytes, times: int) -> list[float]:
     """Seconds of each of `times` requests on one connection."""
     seconds = []
@@ -105,15 +118,7 @@ def call(port: int, request: bytes, times: int) -> list[float]:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for _ in range(times):
             began = time.perf_counter()
-            connection.sendall(request)
-            answer = b""
-            while b"\r\n\r\n" not in answer:
-                answer += connection.recv(65536)
-            head, _, body = answer.partition(b"\r\n\r\n")
-            length = next(int(h.split(b":")[1]) for h in head.split(b"\r\n") if h.lower().startswith(b"content-len"))
-            while len(body) < length:
-                body += connection.recv(65536)
-            assert head.startswith(b"HTTP/1.1 200"), answer[:300]
+            exchange(connection, request)
             seconds.append(time.perf_counter() - began)
     return seconds
 

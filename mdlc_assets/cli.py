@@ -11,6 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mdlc_assets.commands.help import Sections
+from mdlc_assets.commands.new import land, new
+from mdlc_assets.commands.reference import reference
+from mdlc_assets.commands.run import run
+from mdlc_assets.commands.schema import schema
+from mdlc_assets.commands.shared import find_lifecycle
+from mdlc_assets.export.command import export
+from mdlc_assets.operations.command import doctor
+
 if TYPE_CHECKING:
     from mdlc_assets.lifecycle import ModelLifecycle
 
@@ -23,7 +32,7 @@ _HISTORY = (
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mdlc-assets")
 @click.option(
     "--home",
@@ -34,32 +43,40 @@ def main(home: Path | None) -> None:
     """The model development life cycle as one Dagster asset graph.
 
     \b
-    First steps:  mdlc demo          two weeks in the life of a fraud model, in minutes
-                  mdlc dev           the Dagster UI on the very same state
-                  mdlc validate F    check a declaration before anything runs
+    mdlc demo                             two weeks in the life of a fraud model, in minutes
+    mdlc new churn --data customers.csv   a model on your own data
+    mdlc dev                              the Dagster UI on the very same state
+
+    Exit codes: 0 done, 1 refused or failed (the reason is on stderr), 2 called wrongly.
     """
     if home:
         os.environ["MDLC_HOME"] = str(home.absolute())
 
 
+main.add_command(export)
+main.add_command(doctor)
+
+
+for _command in (new, land, run, schema, reference):
+    main.add_command(_command)
+
+
 @main.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-def validate(files: tuple[Path, ...]) -> None:
-    """Check declarations: FILES, or without any those of this code location."""
-    from mdlc_assets.declaration import DeclarationError
-    from mdlc_assets.definitions import lifecycle_files
-    from mdlc_assets.lifecycle import load_lifecycle
+@click.option("--json", "as_json", is_flag=True, help="For scripts: one object for each file, a line each.")
+def validate(files: tuple[Path, ...], as_json: bool) -> None:
+    """Check declarations: FILES, or all there are.
 
-    wrong = 0
-    for path in files or lifecycle_files():
-        try:
-            declaration = load_lifecycle(path).declaration
-        except DeclarationError as error:
-            click.echo(str(error), err=True)
-            wrong += 1
-        else:
-            click.echo(f"{path}: good; {declaration.name} has {len(declaration.features.names())} features")
-    sys.exit(1 if wrong else 0)
+    \b
+    mdlc validate lifecycles/churn/defs.yaml
+    """
+    from mdlc_assets.commands.shared import judge_declaration
+    from mdlc_assets.definitions import lifecycle_files
+
+    judged = [judge_declaration(path) for path in files or lifecycle_files()]
+    for found in judged:
+        click.echo(found.as_json() if as_json else found.text, err=bool(found.problems) and not as_json)
+    sys.exit(1 if any(found.problems for found in judged) else 0)
 
 
 @main.command()
@@ -90,8 +107,10 @@ def demo(source: Path | None, lifecycle: str) -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Dagster's UI has no login of its own.")
 def dev(port: int, host: str) -> None:
     """Open the Dagster UI, with sensors and schedules, on the local state."""
+    from mdlc_assets.commands.shared import refuse_taken_port
     from mdlc_assets.home import Home
 
+    refuse_taken_port(host, port)
     home = Home()
     home.prepare()
     os.environ.update(DAGSTER_HOME=str(home.dagster), MDLC_HOME=str(home.root))
@@ -313,14 +332,42 @@ def table(source: Path) -> None:
     print_table(_lifecycle("payments_fraud"), source)
 
 
-def _lifecycle(name: str) -> ModelLifecycle:
-    from mdlc_assets.definitions import lifecycle_files
-    from mdlc_assets.lifecycle import load_lifecycle
+@main.command()
+@click.argument("lifecycle")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Another address needs MDLC_TOKEN.")
+@click.option("--port", default=0, show_default=True, help="0 takes a free one.")
+def serve(lifecycle: str, host: str, port: int) -> None:
+    """Decide events of LIFECYCLE over HTTP: features, score, rules, action."""
+    from mdlc_assets.definitions import embedded_resources
+    from mdlc_assets.features.online import OnlineFeatures
+    from mdlc_assets.home import Home
+    from mdlc_assets.realtime.serve import run_service, service_state, token_for
+    from mdlc_assets.resources.endpoint_state import ExposedError
+    from mdlc_assets.resources.outbox import open_outbox
 
-    known = {lifecycle.declaration.name: lifecycle for lifecycle in map(load_lifecycle, lifecycle_files())}
-    if name not in known:
-        raise click.BadParameter(f"there is no lifecycle {name!r}; use one of {', '.join(sorted(known))}")
-    return known[name]
+    try:
+        token_for(host)
+    except ExposedError as error:
+        raise click.ClickException(str(error)) from None
+    chosen, home = _lifecycle(lifecycle), Home()
+    resources = embedded_resources(home)
+    store = resources["online_store"]
+    source = OnlineFeatures(chosen.declaration, store.store)
+    state = service_state(
+        chosen.declaration,
+        resources["registry"],
+        source,
+        home.captured_decisions / lifecycle,
+        open_outbox(home.outbox(lifecycle)),
+        at_hand=store.form == "embedded",
+        read=lambda: _lifecycle(lifecycle).declaration,
+        store_there=lambda: store.store.newest(source.space) is not None,
+    )
+    run_service(state, host, port, click.echo)
+
+
+def _lifecycle(name: str) -> ModelLifecycle:
+    return find_lifecycle(name)
 
 
 def _registry():  # type: ignore[no-untyped-def]

@@ -2,8 +2,8 @@
 
     dagster dev -m mdlc_assets.definitions
 
-Shipped lifecycles lie in `mdlc_assets/lifecycles`; a team's own in folders that MDLC_LIFECYCLES names,
-each a `defs.yaml` in a folder of its own.
+Shipped lifecycles lie in `mdlc_assets/lifecycles`; a team's own in folders that MDLC_LIFECYCLES names, or else in
+`lifecycles` where the process was started, each a `defs.yaml` in a folder of its own.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from mdlc_assets.resources.spark_cluster import spark_from_environment
 def lifecycle_files() -> list[Path]:
     """The declarations that belong to this code location, sorted."""
     folders = [Path(__file__).parent / "lifecycles"]
-    folders += [Path(part) for part in os.environ.get("MDLC_LIFECYCLES", "").split(os.pathsep) if part]
-    return sorted(path for folder in folders for path in folder.glob("*/defs.yaml"))
+    folders += [Path(part) for part in os.environ.get("MDLC_LIFECYCLES", "lifecycles").split(os.pathsep) if part]
+    found = {path.resolve(): path for folder in reversed(folders) for path in folder.glob("*/defs.yaml")}
+    return sorted(found.values())
 
 
 def embedded_resources(home: Home) -> dict[str, Any]:

@@ -7,11 +7,17 @@ import shutil
 from pathlib import Path
 
 
+class HomeError(OSError):
+    """A home folder that cannot be one."""
+
+
 class Home:
     """The folders below MDLC_HOME."""
 
     def __init__(self, root: Path | str | None = None) -> None:
         self.root = Path(root or os.environ.get("MDLC_HOME") or ".mdlc").expanduser().absolute()
+        if self.root.exists() and not self.root.is_dir():
+            raise HomeError(f"MDLC_HOME {self.root}: it is a file, not a folder. Mend: name another, or move the file.")
 
     @property
     def dagster(self) -> Path:
@@ -20,8 +26,13 @@ class Home:
 
     def prepare(self) -> None:
         """Make DAGSTER_HOME, with `dagster.yaml` from the checkout or from the wheel."""
-        self.dagster.mkdir(parents=True, exist_ok=True)
-        (self.root / "mlflow").mkdir(exist_ok=True)
+        try:
+            self.dagster.mkdir(parents=True, exist_ok=True)
+            (self.root / "mlflow").mkdir(exist_ok=True)
+        except OSError as error:
+            raise HomeError(
+                f"MDLC_HOME {self.root}: the folder cannot be made ({error.strerror}). Mend: name another."
+            ) from None
         package = Path(__file__).parent
         settings = next(path for path in (package.parent / "dagster.yaml", package / "dagster.yaml") if path.exists())
         shutil.copyfile(settings, self.dagster / "dagster.yaml")
@@ -52,3 +63,12 @@ class Home:
     def reports(self) -> Path:
         """HTML reports."""
         return self.root / "reports"
+
+    @property
+    def captured_decisions(self) -> Path:
+        """What the decision service decided, by lifecycle and day."""
+        return self.root / "online" / "decisions"
+
+    def outbox(self, lifecycle: str) -> str:
+        """Where effects of decisions wait: MDLC_OUTBOX, such as `dynamodb:<table>`, or else a file here."""
+        return os.environ.get("MDLC_OUTBOX") or str(self.root / "online" / "outbox" / f"{lifecycle}.db")

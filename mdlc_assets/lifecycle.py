@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ from mdlc_assets.declaration import DeclarationError, LifecycleDeclaration, Prob
 from mdlc_assets.deployment.assets import deployment_definitions
 from mdlc_assets.features.assets import features_definitions
 from mdlc_assets.features.declared import features_problems
+from mdlc_assets.home import Home
 from mdlc_assets.integration.assets import integration_definitions
 from mdlc_assets.integration.declared import integration_problems
 from mdlc_assets.monitoring.assets import monitoring_definitions
@@ -22,6 +27,7 @@ from mdlc_assets.quality.declared import quality_problems
 from mdlc_assets.sourcing.assets import sourcing_definitions
 from mdlc_assets.training.assets import training_definitions
 from mdlc_assets.training.declared import training_problems
+from mdlc_assets.training.provenance import source_digest
 
 _STAGES = (
     sourcing_definitions,
@@ -32,6 +38,8 @@ _STAGES = (
     monitoring_definitions,
     integration_definitions,
 )
+# The libraries whose word is taken when a declaration is looked at.
+_JUDGES = ("polars", "scikit-learn", "xgboost", "xgboost-cpu", "common-expression-language")
 _DEEPER_CHECKS = (quality_problems, features_problems, training_problems, monitoring_problems, integration_problems)
 
 
@@ -43,9 +51,11 @@ class ModelLifecycle(dg.Component):
     """
 
     def __init__(self, declaration: LifecycleDeclaration, source: str | Path = "declaration") -> None:
-        problems = find_problems(declaration)
-        if problems:
-            raise DeclarationError(source, problems)
+        if not found_good(declaration):
+            problems = find_problems(declaration)
+            if problems:
+                raise DeclarationError(source, problems)
+            remember_good(declaration)
         self.declaration = declaration
 
     @classmethod
@@ -63,6 +73,39 @@ class ModelLifecycle(dg.Component):
         """Assets, checks, jobs, schedules and sensors of the lifecycle; resources are bound elsewhere."""
         stages = [stage(self.declaration) for stage in _STAGES]
         return dg.Definitions.merge(*stages, workflows.workflow_definitions(self.declaration))
+
+
+def found_good(declaration: LifecycleDeclaration) -> bool:
+    """Whether this very declaration passed before, with the same code and libraries."""
+    record = _record_of(declaration)
+    return record is not None and record.exists()
+
+
+def remember_good(declaration: LifecycleDeclaration) -> None:
+    """Saves the next process the deeper checks, which take seconds: they import what the models are made of."""
+    record = _record_of(declaration)
+    if record is not None:
+        # Without a home, or where it cannot be written, it costs time only.
+        with contextlib.suppress(OSError):
+            record.parent.mkdir(exist_ok=True)
+            record.touch()
+
+
+def _record_of(declaration: LifecycleDeclaration) -> Path | None:
+    """Named by what the verdict depends on; None for a team's own function, whose code may change."""
+    if ":" in declaration.model.algorithm and not declaration.model.algorithm.startswith("arn:"):
+        return None
+    depends_on = f"{declaration.model_dump_json()} {_code_and_libraries()}"
+    return Home().root / "checked" / hashlib.sha256(depends_on.encode()).hexdigest()[:24]
+
+
+@functools.cache
+def _code_and_libraries() -> str:
+    versions = [source_digest()]
+    for name in _JUDGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+    return " ".join(versions)
 
 
 def find_problems(declaration: LifecycleDeclaration) -> list[Problem]:

@@ -43,6 +43,15 @@ def _moto_address() -> Iterator[str]:
 
 
 @pytest.fixture
+def dynamodb(_moto_address: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of moto's server, with the credentials that boto3 wants."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    return _moto_address
+
+
+@pytest.fixture
 def s3_root(_moto_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An empty bucket on moto's server, reached over HTTP by the real boto3 client."""
     for name, value in {

@@ -11,10 +11,10 @@ import dagster as dg
 import pytest
 
 from mdlc_assets import ModelLifecycle
-from mdlc_assets.declaration import DeclarationError
+from mdlc_assets.declaration import DeclarationError, read_declaration
 from mdlc_assets.definitions import build_definitions, embedded_resources, lifecycle_files
 from mdlc_assets.home import Home
-from mdlc_assets.lifecycle import load_lifecycle
+from mdlc_assets.lifecycle import _code_and_libraries, load_lifecycle, remember_good
 from mdlc_assets_tests.conftest import SHIPPED
 
 _STAGES = ("sourcing", "quality", "features", "model", "training", "deployment", "monitoring", "integration")
@@ -121,3 +121,59 @@ def test_a_wrong_expression_is_refused_before_anything_runs(tmp_path: Path) -> N
 
 def test_shipped_declarations_are_found() -> None:
     assert SHIPPED / "payments_fraud" / "defs.yaml" in lifecycle_files()
+
+
+def test_definitions_load_without_the_libraries_that_models_are_made_of(tmp_path: Path) -> None:
+    """A declaration is looked at closely once; who loads it again does not wait for scikit-learn and XGBoost."""
+    program = "import sys; from mdlc_assets.definitions import build_definitions; build_definitions(); "
+    program += "print(sorted({'sklearn', 'xgboost', 'scipy', 'pandas', 'matplotlib', 'mlflow'} & set(sys.modules)))"
+    home = tmp_path / "home"
+    home.mkdir()
+    seen = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={"MDLC_HOME": str(home), "PATH": "/usr/bin"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for _ in range(2)
+    ]
+    assert "xgboost" in seen[0]
+    assert seen[1] == "[]"
+
+
+def test_a_declaration_is_looked_at_again_when_it_or_the_code_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MDLC_HOME", str(tmp_path))
+    good = read_declaration(next(path for path in lifecycle_files() if "payments" in str(path)))
+    bad = good.model_copy(deep=True)
+    bad.model.hyperparameters["n_estimatorz"] = 5
+    for _ in range(2):
+        ModelLifecycle(good)
+        with pytest.raises(DeclarationError, match="n_estimators"):
+            ModelLifecycle(bad)
+    # Bad under the code of the day it was found good.
+    remember_good(bad)
+    ModelLifecycle(bad)
+    monkeypatch.setattr("mdlc_assets.lifecycle.source_digest", lambda: "other code")
+    _code_and_libraries.cache_clear()
+    with pytest.raises(DeclarationError, match="n_estimators"):
+        ModelLifecycle(bad)
+    _code_and_libraries.cache_clear()
+
+
+def test_lifecycles_where_one_is_are_found_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("MDLC_LIFECYCLES", raising=False)
+    monkeypatch.chdir(tmp_path)
+    shipped = lifecycle_files()
+    own = tmp_path / "lifecycles" / "mine" / "defs.yaml"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert [path for path in lifecycle_files() if path not in shipped] == [Path("lifecycles/mine/defs.yaml")]
+    monkeypatch.chdir(SHIPPED.parent)
+    assert lifecycle_files() == shipped
+    monkeypatch.setenv("MDLC_LIFECYCLES", "")
+    monkeypatch.chdir(tmp_path)
+    assert lifecycle_files() == shipped, "nothing is what was asked for"

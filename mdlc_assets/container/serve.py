@@ -5,7 +5,8 @@
     GET  /execution-parameters  how a batch transform should send its records
 
 The port is 8080, or SAGEMAKER_BIND_TO_PORT. In a batch (SAGEMAKER_BATCH) bodies may be as large as
-SAGEMAKER_MAX_PAYLOAD_IN_MB says. SIGTERM lets the requests under way end; SIGKILL would follow 30 s later.
+SAGEMAKER_MAX_PAYLOAD_IN_MB says. With MDLC_CSV_HEADER=absent text/csv comes without a line of names. SIGTERM lets
+the requests under way end; SIGKILL would follow 30 s later.
 """
 
 from __future__ import annotations
@@ -94,6 +95,22 @@ def with_execution_parameters(app: App, settings: ServeSettings) -> App:
     return served
 
 
+def with_bare_csv(app: App) -> App:
+    """The server, to which text/csv means lines without names: so SageMaker cuts a file into requests."""
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            bare = (b"content-type", b"text/csv; header=absent")
+            headers = [
+                bare if (name, value.strip()) == (b"content-type", b"text/csv") else (name, value)
+                for name, value in scope["headers"]
+            ]
+            scope = {**scope, "headers": headers}
+        await app(scope, receive, send)
+
+    return served
+
+
 def main() -> None:
     """Load the model, serve until SIGTERM. Exits with 1 when the model cannot be loaded."""
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(name)s %(message)s")
@@ -109,8 +126,9 @@ def main() -> None:
     except (SettingError, ModelFileError, OSError) as error:
         _LOG.error("the server does not start: %s", error)
         sys.exit(1)
+    served: App = with_bare_csv(app) if os.environ.get("MDLC_CSV_HEADER") == "absent" else app
     config = uvicorn.Config(
-        with_execution_parameters(app, settings),
+        with_execution_parameters(served, settings),
         host=settings.host,
         port=settings.port,
         lifespan="off",

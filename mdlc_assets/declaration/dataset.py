@@ -52,6 +52,11 @@ class Labels(Declared):
     column: str
     delay: Duration
     positive: str = Field(description="What a label of 1 means, in words.")
+    positive_values: list[str] = Field(
+        default=[],
+        description="What stands in the files for 1, such as `yes`; anything else there counts as 0. Without it the "
+        "files have 0 and 1.",
+    )
 
     @property
     def delay_days(self) -> int:
@@ -70,6 +75,10 @@ class Source(Declared):
         description="The label stands beside the event; it counts as known only after the label delay.",
     )
     time_zone: str = Field(default="UTC", description="Zone of timestamps written without one.")
+    id_from_row: bool = Field(
+        default=False,
+        description="These files have no id: it is a digest of the row, so that a file sent again has the same ids.",
+    )
 
 
 class Attributes(Declared):
@@ -99,6 +108,11 @@ class Dataset(Declared):
     fresh_within: Duration = Field(
         default=timedelta(hours=36),
         description="A day's file should be there this long after the day began.",
+    )
+
+    quiet_days: bool = Field(
+        default=False,
+        description="A day without a file, but with files after it, is a day without events, such as a Sunday.",
     )
 
     @property

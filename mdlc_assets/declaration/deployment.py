@@ -8,9 +8,11 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mdlc_assets.declaration.base import Declared, Duration, duration_name, refuse
+from mdlc_assets.declaration.service import Service
 
 _LONGEST_BAKE = timedelta(hours=1)
 _MOST_ALARMS = 10
+_LARGEST_TOGETHER_MB = 100
 
 
 class RolloutAlarms(Declared):
@@ -118,7 +120,31 @@ class RealTime(Declared):
         return self
 
 
+class Batch(Declared):
+    """Where a day's scores are made. `sagemaker`: by a transform job, whose machines are there while it runs."""
+
+    score_on: Literal["here", "sagemaker"] = "here"
+    instance_type: str = Field(default="ml.m5.xlarge", pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")
+    instance_count: int = Field(default=1, ge=1, le=100, description="Days of one run are spread over so many.")
+    payload_mb: int = Field(default=6, ge=1, le=100, description="The most a machine is sent in one request.")
+    concurrent: int = Field(default=1, ge=1, le=100, description="Requests at once to one machine.")
+    max_runtime: Duration = Field(default=timedelta(hours=4), description="A job that takes longer is stopped.")
+
+    @model_validator(mode="after")
+    def _together(self) -> Batch:
+        if self.payload_mb * self.concurrent > _LARGEST_TOGETHER_MB:
+            raise refuse(
+                f"{self.concurrent} requests of {self.payload_mb} MB at once are more than SageMaker's 100 MB",
+                f"write at most {_LARGEST_TOGETHER_MB // self.concurrent}",
+                field="payload_mb",
+                value=self.payload_mb,
+            )
+        return self
+
+
 class Deployment(Declared):
     """Batch predictions are always made; the endpoint only when declared."""
 
+    batch: Batch = Batch()
     real_time: RealTime | None = RealTime()
+    service: Service = Service()

@@ -69,7 +69,11 @@ class Model(Declared):
         default=True,
         description="After judging, fit once more on the latest labelled days; that model is registered.",
     )
-    entity: str = Field(description="Whose capture the capacity metric counts: the card, the customer.")
+    entity: str = Field(
+        default="",
+        description="Whose capture the capacity metric counts: the card, the customer. Without one each event counts "
+        "by itself.",
+    )
     leave_out_known: bool = Field(
         default=False, description="Judge only entities whose fraud was not already known (handbook)."
     )

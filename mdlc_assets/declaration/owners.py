@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal, get_args
 
-from pydantic import model_validator
+from pydantic import GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from mdlc_assets.declaration.base import Declared, refuse
 
@@ -14,7 +16,7 @@ _OWNER = re.compile(r"^(team:[A-Za-z0-9_-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$")
 
 
 class Owners(Declared):
-    """One owner for each of the eight stages: `team:name` or an e-mail address."""
+    """One owner for each of the eight stages, `team:name` or an e-mail address; or one alone for all of them."""
 
     sourcing: str
     quality: str
@@ -24,6 +26,17 @@ class Owners(Declared):
     deployment: str
     monitoring: str
     integration: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_for_all(cls, said: Any) -> Any:
+        return dict.fromkeys(get_args(Stage), said) if isinstance(said, str) else said
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        each = handler.resolve_ref_schema(handler(core))
+        alone = {"type": "string", "description": "One owner for all stages."}
+        return {"title": "Owners", "anyOf": [dict(each), alone]}
 
     @model_validator(mode="after")
     def _reachable(self) -> Owners:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from mdlc_assets.declaration.actions import Action, Target
 from mdlc_assets.declaration.base import Declared, refuse
 
 
@@ -21,7 +22,9 @@ class Decisions(Declared):
 
     rules: list[Rule] = Field(min_length=1)
     otherwise: str
-    actions: dict[str, str] = Field(description="Decision: the action it leads to, in words.")
+    actions: dict[str, str | Action] = Field(
+        description="Decision: the action it leads to, in words; with `do:` what is set in motion besides."
+    )
 
     @model_validator(mode="after")
     def _each_decision_acts(self) -> Decisions:
@@ -29,3 +32,12 @@ class Decisions(Declared):
         for decision in sorted(decided - set(self.actions)):
             raise refuse(f"decision {decision!r} has no action", f"add `{decision}: ...` under actions")
         return self
+
+    def words(self) -> dict[str, str]:
+        """Each decision's action in words."""
+        return {name: said if isinstance(said, str) else said.words for name, said in self.actions.items()}
+
+    def targets(self, decision: str) -> list[Target]:
+        """Where the effects of a decision go."""
+        said = self.actions[decision]
+        return [] if isinstance(said, str) else said.do

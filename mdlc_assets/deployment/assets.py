@@ -12,6 +12,7 @@ from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.algorithms import algorithm_kind
 from mdlc_assets.declaration.deployment import RealTime
 from mdlc_assets.deployment.approved import UnapprovedError, approved_champion, endpoint_plan, put_on_record
+from mdlc_assets.deployment.batch_jobs import score_days_there
 from mdlc_assets.deployment.predictions import (
     plot_scores,
     prediction_problems,
@@ -26,8 +27,8 @@ from mdlc_assets.resources.registry import Registry, UnknownVersionError, Versio
 from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.resources.sagemaker.jobs import Pace, ServiceError
 from mdlc_assets.resources.sagemaker.rollout import PeriodError, Rollout, ask_endpoint, served_version
-from mdlc_assets.training.algorithms import ModelFileError, load_model
-from mdlc_assets.training.foreign import load_any_model
+from mdlc_assets.training.algorithms import FeatureError, ModelFileError, load_model
+from mdlc_assets.training.foreign import ForeignModel, load_any_model
 
 _PROBES = 20
 _TOLERANCE = 1e-12
@@ -52,16 +53,27 @@ def _batch_predictions(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
         description="The champion's score for each event of the day, from 0 (harmless) to 1, and the version of "
         "the model that gave it. A version that nobody approved never scores.",
     )
-    def batch_predictions(context: dg.AssetExecutionContext, lake: Lake, registry: Registry) -> dg.MaterializeResult:
+    def batch_predictions(
+        context: dg.AssetExecutionContext, lake: Lake, registry: Registry, sagemaker: SageMaker
+    ) -> dg.MaterializeResult:
         version = _champion(registry, lifecycle)
         features, table = lake.table(name, "features"), lake.table(name, "batch_predictions")
         counts: Any = 0
         rows = 0
         scored = None
         try:
-            model = in_one_thread(load_any_model(registry.files(version)))
-            for day, scored in score_days(days_in_run(context), features.read_day, model, version.version, kept):
-                table.write_day(day, scored)
+            days, files = days_in_run(context), registry.files(version)
+            model, read, write = load_any_model(files), features.read_day, table.write_day
+            # A foreign model is read by its own image only.
+            there = lifecycle.deployment.batch.score_on == "sagemaker" or isinstance(model, ForeignModel)
+            if there:
+                tell = context.log.info
+                made = score_days_there(sagemaker, lifecycle, version, model, files, days, read, kept, tell)
+            else:
+                made = score_days(days, read, write, in_one_thread(model), version.version, kept)
+            for day, scored in made:
+                if there:
+                    write(day, scored)
                 counts = counts + score_counts(scored["score"])
                 rows += scored.height
                 context.add_asset_metadata(
@@ -72,7 +84,7 @@ def _batch_predictions(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
                     },
                     partition_key=day.isoformat(),
                 )
-        except (DayAbsentError, ModelFileError) as error:
+        except (DayAbsentError, ModelFileError, FeatureError, ServiceError) as error:
             raise dg.Failure(description=str(error), allow_retries=False) from None
         assert scored is not None
         title = f"{rows:,} scores of version {version.version}"

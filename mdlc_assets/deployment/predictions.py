@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 _BINS = 40
-# Days that are scored before they are asked for, beyond one for each core.
+# Days under way beyond one for each core: while a day waits for the disk, another has its core.
 _AHEAD = 2
 
 
@@ -38,29 +38,41 @@ def score_day(features: pl.DataFrame, model: FrameScorer, version: int, kept: Se
     `kept` are the id, time and entity columns. A day without rows gives a table without rows.
     """
     scores = model.score(features) if features.height else np.empty(0)
-    return features.select(kept).with_columns(
-        pl.Series("score", np.asarray(scores, dtype=np.float64)),
-        pl.lit(version, dtype=pl.Int64).alias("model_version"),
+    return predictions_of(features.select(kept), scores, version)
+
+
+def predictions_of(beside: pl.DataFrame, scores: np.ndarray, version: int) -> pl.DataFrame:
+    """The table `batch_predictions` of the rows that stand beside the scores."""
+    # Put together from its columns, which costs a fifth of what `with_columns` does.
+    return pl.DataFrame(
+        [
+            *beside.get_columns(),
+            pl.Series("score", np.asarray(scores, dtype=np.float64)),
+            pl.Series("model_version", np.full(beside.height, version, np.int64)),
+        ]
     )
 
 
 def score_days(
     days: Iterable[date],
     read: Callable[[date], pl.DataFrame],
+    write: Callable[[date, pl.DataFrame], object],
     model: FrameScorer,
     version: int,
     kept: Sequence[str],
 ) -> Iterator[tuple[date, pl.DataFrame]]:
-    """Each day with its predictions, in the order of `days`.
+    """Reads, scores and writes each day; gives it with its predictions, in the order of `days`.
 
-    Each core reads and scores days of its own, while the caller writes those before. The model should score in
+    Days go through side by side, each in a thread of its own from file to file. The model should score in
     one thread (`scoring.in_one_thread`): cores that share a call wait for each other at its end, and days would
     have to be copied together for calls that are worth it.
     """
-    threads = os.cpu_count() or 1
+    threads = (os.cpu_count() or 1) + _AHEAD
 
     def score(day: date) -> tuple[date, pl.DataFrame]:
-        return day, score_day(read(day), model, version, kept)
+        scored = score_day(read(day), model, version, kept)
+        write(day, scored)
+        return day, scored
 
     with ThreadPoolExecutor(threads) as pool:
         coming = iter(days)

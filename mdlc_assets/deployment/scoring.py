@@ -39,11 +39,11 @@ def in_one_thread(model: FittedModel) -> FittedModel:
 def load_scorer(folder: Path) -> ArrayScorer:
     """The model in a folder. Raises `ModelFileError`; never runs code from the files."""
     if (folder / "model.ubj").exists():
-        _import_xgboost_alone()
+        import_xgboost_alone()
     return ArrayScorer(load_model({file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}))
 
 
-def _import_xgboost_alone() -> None:
+def import_xgboost_alone() -> None:
     """Import xgboost without scikit-learn, where neither is there yet.
 
     xgboost brings it in for its estimator classes, if it can, which takes two thirds of the time in which a

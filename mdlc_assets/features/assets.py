@@ -8,16 +8,22 @@ import polars as pl
 import yaml
 
 from mdlc_assets import plots
-from mdlc_assets.asset_style import asset_key, daily_asset, days_before, days_in_run, frame_schema, plain_asset
+from mdlc_assets.asset_style import (
+    asset_key,
+    daily_asset,
+    days_before,
+    days_in_run,
+    frame_schema,
+    has_own_event,
+)
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.features.days import Days
 from mdlc_assets.features.engines import choose_engine, compute_features
-from mdlc_assets.features.events import EventFeatures
+from mdlc_assets.features.online_assets import online_definitions
 from mdlc_assets.features.spark_job import features_job
 from mdlc_assets.features.state import StateMismatchError, fingerprint
 from mdlc_assets.features.table import describe_features, sources_of
 from mdlc_assets.resources.lake import DayAbsentError, Lake
-from mdlc_assets.resources.online_store import OnlineStore
 from mdlc_assets.resources.spark_cluster import SparkCluster, SparkReportError
 from mdlc_assets.resources.spark_session import SparkAbsentError
 
@@ -90,7 +96,8 @@ def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         context: dg.AssetCheckExecutionContext, lake: Lake
     ) -> Iterator[dg.AssetCheckEvaluation | dg.AssetCheckResult]:
         wrong: dict[str, list[str]] = {"complete": [], "finite": []}
-        for day in days_in_run(context):
+        days = days_in_run(context)
+        for day in days:
             frame = lake.table(name, "features").read_day(day)
             events = lake.table(name, "validated").read_day(day, [dataset.id]).height
             bad = [
@@ -102,14 +109,15 @@ def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                 ("complete", "" if frame.height == events else f"{frame.height} rows for {events} events"),
                 ("finite", f"missing or infinite values in {', '.join(bad)}. {_MEND}" if bad else ""),
             ):
-                yield dg.AssetCheckEvaluation(
-                    asset_key=key,
-                    check_name=check,
-                    passed=not text,
-                    description=text or "all is well",
-                    metadata={},
-                    partition=day.isoformat(),
-                )
+                if has_own_event(not text, days):
+                    yield dg.AssetCheckEvaluation(
+                        asset_key=key,
+                        check_name=check,
+                        passed=not text,
+                        description=text or "all is well",
+                        metadata={},
+                        partition=day.isoformat(),
+                    )
                 if text:
                     wrong[check].append(f"{day}: {text}")
         for check, texts in wrong.items():
@@ -117,7 +125,8 @@ def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                 asset_key=key, check_name=check, passed=not texts, description="\n".join(texts) or "all is well"
             )
 
-    return dg.Definitions(assets=[state, features, _online_asset(lifecycle)], asset_checks=[features_checks])
+    offline = dg.Definitions(assets=[state, features], asset_checks=[features_checks])
+    return dg.Definitions.merge(offline, online_definitions(lifecycle))
 
 
 def _state_asset(lifecycle: LifecycleDeclaration, reach: int) -> dg.AssetsDefinition:
@@ -162,32 +171,6 @@ def _state_asset(lifecycle: LifecycleDeclaration, reach: int) -> dg.AssetsDefini
         )
 
     return feature_state
-
-
-def _online_asset(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
-    @dg.asset(
-        **plain_asset(lifecycle, "features", "online_features", kinds={"sqlite"}),
-        deps=[asset_key(lifecycle, "validated"), asset_key(lifecycle, "labels")],
-        description="For each entity the recent events, with running sums, from which its features follow at any "
-        "instant: what a decision in real time reads. Filled from the lake.",
-    )
-    def online_features(lake: Lake, online_store: OnlineStore) -> dg.MaterializeResult:
-        source = Days(lifecycle, lake)
-        try:
-            engine = EventFeatures(lifecycle)
-            last = source.validated.days()[-1:] or [source.first]
-            engine.fill(source.reach_of(last[0]))
-        except DayAbsentError as error:
-            raise dg.Failure(description=str(error), allow_retries=False) from None
-        rows = (
-            (number, str(entity), state.times[: state.size], state.values[: state.size], state.kinds)
-            for number, states in enumerate(engine.states)
-            for entity, state in states.items()
-        )
-        count = online_store.fill(lifecycle.name, last[0].isoformat(), fingerprint(lifecycle), rows)
-        return dg.MaterializeResult(metadata={"through": last[0].isoformat(), "entities": count})
-
-    return online_features
 
 
 def _lineage(lifecycle: LifecycleDeclaration) -> dg.TableColumnLineage:

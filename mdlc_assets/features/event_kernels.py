@@ -116,3 +116,77 @@ def event_columns(
                 if kind == FIRST or kind == LAST:
                     break
             out[c] = found / scale
+
+
+@njit(cache=True, nogil=True)
+def item_columns(
+    time: int,
+    words: Array,
+    numbers: Array,
+    marks: Array,
+    first: int,
+    late: bool,
+    value_count: int,
+    kind_count: int,
+    rows: int,
+    spans: Array,
+    columns: Array,
+    kinds: Array,
+    scales: Array,
+    defaults: Array,
+    out: Array,
+) -> None:
+    """An entity's windowed columns of one family at `time`, from its items (see entity_items.py) in order.
+
+    `numbers` are the same bytes as `words`; the family's begin at word `first`. `marks` say which label holds.
+    `kinds[column]` is what a DISTINCT column counts; settings are as for `event_columns`.
+    """
+    width = value_count + 2 * kind_count
+    size = 0
+    for i in range(len(words)):
+        size += words[i, first]
+    times = np.empty(size, np.int64)
+    values = np.empty((size, value_count))
+    apart = np.empty((size, kind_count, 2), np.int64)
+    event = 0
+    for i in range(len(words)):
+        if not words[i, first]:
+            continue
+        at = first + 1 + (width * marks[i] if late else 0)
+        times[event] = words[i, 0]
+        for v in range(value_count):
+            values[event, v] = numbers[i, at + v]
+        for k in range(kind_count):
+            apart[event, k, 0] = words[i, at + value_count + 2 * k]
+            apart[event, k, 1] = words[i, at + value_count + 2 * k + 1]
+        event += 1
+    sums = np.zeros((size + 1, 1 + rows * value_count))
+    sum_events(0, size, values, sums, rows)
+    bounds = np.zeros((len(spans), 2), np.int64)
+    event_columns(time, size, times, values, sums, rows, spans, columns, scales, defaults, out, bounds)
+    for c in range(len(columns)):
+        if columns[c, 1] == DISTINCT:
+            low, high = bounds[columns[c, 0], 0], bounds[columns[c, 0], 1]
+            different = _count_different(apart[low:high, kinds[c]])
+            out[c] = different if different else defaults[c]
+
+
+@njit(cache=True, nogil=True)
+def _count_different(pairs: Array) -> int:
+    """How many different pairs of words there are, pairs of zeros left out."""
+    room = 16
+    while room < 2 * len(pairs):
+        room *= 2
+    table = np.zeros((room, 2), np.int64)
+    found = 0
+    for i in range(len(pairs)):
+        a, b = pairs[i, 0], pairs[i, 1]
+        if a == 0 and b == 0:
+            continue
+        place = ((a ^ (b >> 7)) * 11_400_714_819_323 ^ (a >> 29)) & (room - 1)
+        while (table[place, 0] != 0 or table[place, 1] != 0) and (table[place, 0] != a or table[place, 1] != b):
+            place = (place + 1) & (room - 1)
+        if table[place, 0] == 0 and table[place, 1] == 0:
+            table[place, 0], table[place, 1] = a, b
+            found += 1
+    return found

@@ -15,9 +15,9 @@ _DAY = timedelta(days=1)
 
 
 def entity_columns(lifecycle: LifecycleDeclaration) -> list[str]:
-    """The entities that windows or the model know, in the dataset's order."""
+    """The entities that windows or the model know, in the dataset's order; the id is kept without being one."""
     used = {lifecycle.model.entity, *(family.entity for family in lifecycle.features.windows)}
-    return [name for name in lifecycle.dataset.columns if name in used]
+    return [name for name in lifecycle.dataset.columns if name in used and name != lifecycle.dataset.id]
 
 
 def days_needed(lifecycle: LifecycleDeclaration, first: date, last: date) -> list[date]:

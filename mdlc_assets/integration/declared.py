@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-import cel
-
 from mdlc_assets.declaration import LifecycleDeclaration, Problem
 
 _EXAMPLES: dict[str, Any] = {"integer": 1, "float": 1.0, "boolean": True, "string": "a", "timestamp": None}
@@ -14,6 +12,8 @@ _EXAMPLES: dict[str, Any] = {"integer": 1, "float": 1.0, "boolean": True, "strin
 
 def integration_problems(lifecycle: LifecycleDeclaration) -> list[Problem]:
     """Rules that do not parse, name what an event does not have, or do not give true or false."""
+    import cel
+
     example: dict[str, Any] = {name: _EXAMPLES[column.type] for name, column in lifecycle.dataset.columns.items()}
     example |= dict.fromkeys(lifecycle.features.names(), 1.0) | {"score": 0.5}
     found = []

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import cel
 import polars as pl
 
 from mdlc_assets.declaration.rules import Decisions
@@ -24,9 +23,20 @@ class RuleSet:
     """The declared rules, compiled once."""
 
     def __init__(self, declared: Decisions) -> None:
+        import cel
+
         self.declared = declared
         self._programs = [(rule, cel.compile(rule.when)) for rule in declared.rules]
         self.variables = sorted({name for _, program in self._programs for name in program.variables()})
+
+    def without(self, missing: Iterable[str], otherwise: str | None = None) -> RuleSet:
+        """The rules that can do without some variables, in their order; `otherwise` when none of them holds."""
+        gone = set(missing)
+        left = RuleSet.__new__(RuleSet)
+        left.declared = self.declared.model_copy(update={"otherwise": otherwise or self.declared.otherwise})
+        left._programs = [(rule, made) for rule, made in self._programs if gone.isdisjoint(made.variables())]
+        left.variables = sorted({name for _, program in left._programs for name in program.variables()})
+        return left
 
     def decide(self, event: Mapping[str, Any]) -> tuple[str, str, str]:
         """Decision, rule and reason for an event's score, columns and features. Raises `RuleError`."""
@@ -50,4 +60,4 @@ class RuleSet:
             schema={"decision": pl.String, "rule": pl.String, "reason": pl.String},
             orient="row",
         )
-        return found.with_columns(pl.col("decision").replace_strict(self.declared.actions).alias("action"))
+        return found.with_columns(pl.col("decision").replace_strict(self.declared.words()).alias("action"))

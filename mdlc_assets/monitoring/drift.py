@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
-from scipy.stats import t as student
 
 from mdlc_assets.monitoring.sketch import Sketch, pooled
 
@@ -95,6 +94,8 @@ def compare(day: date, today: Sketch, reference: Mapping[date, Sketch]) -> Compa
 
 
 def _shift(distances: np.ndarray, kind: str) -> Shift:
+    from scipy.stats import t as student
+
     quiet, now = distances[:-1], float(distances[-1])
     usual, scatter = float(quiet.mean()), max(float(quiet.std(ddof=1)), _LEAST_SCATTER[kind])
     z = (now - usual) / (scatter * np.sqrt(1 + 1 / len(quiet)))

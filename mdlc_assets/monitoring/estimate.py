@@ -11,8 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.isotonic import IsotonicRegression
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 ESTIMATED = ("auc_roc", "average_precision")
 _FEWEST_POSITIVES = 20
@@ -22,15 +20,14 @@ class Calibration:
     """What a score has meant on labelled events that the model had not learnt from. `days` counts theirs."""
 
     def __init__(self, score: np.ndarray, label: np.ndarray, days: int) -> None:
+        from sklearn.isotonic import IsotonicRegression
+
         self.days, self.positives = days, int(label.sum())
         self._isotonic = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
         self.realised: dict[str, float] = {}
         if self.enough:
             self._isotonic.fit(score, label)
-            self.realised = {
-                "auc_roc": float(roc_auc_score(label, score)),
-                "average_precision": float(average_precision_score(label, score)),
-            }
+            self.realised = _metrics(label, score)
 
     @property
     def enough(self) -> bool:
@@ -51,9 +48,15 @@ def estimate(score: np.ndarray, chance: np.ndarray) -> dict[str, float]:
     weight = np.concatenate([chance, 1 - chance])
     twice = np.concatenate([score, score])
     kept = weight > 0
+    return _metrics(label[kept], twice[kept], weight[kept])
+
+
+def _metrics(label: np.ndarray, score: np.ndarray, weight: np.ndarray | None = None) -> dict[str, float]:
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     return {
-        "auc_roc": float(roc_auc_score(label[kept], twice[kept], sample_weight=weight[kept])),
-        "average_precision": float(average_precision_score(label[kept], twice[kept], sample_weight=weight[kept])),
+        "auc_roc": float(roc_auc_score(label, score, sample_weight=weight)),
+        "average_precision": float(average_precision_score(label, score, sample_weight=weight)),
     }
 
 

@@ -20,8 +20,6 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-from scipy.stats import false_discovery_control
-
 from mdlc_assets.declaration.monitoring import OpenLoop
 from mdlc_assets.monitoring.drift import Compared, Shift, compare
 from mdlc_assets.monitoring.sketch import Sketch
@@ -91,6 +89,8 @@ def watch(
 ) -> dict[str, Any]:
     """The document of a day. `before` are documents of earlier days, of which the last two count; `outputs` says
     which columns are the model's own: scores and decisions."""
+    from scipy.stats import false_discovery_control
+
     recent = _compare_all(day, today, reference.recent)
     training = _compare_all(day, today, reference.training)
     sizes = {"jensen_shannon": declared.alarm_distance, "wasserstein": declared.alarm_carried}

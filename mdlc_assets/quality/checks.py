@@ -6,13 +6,12 @@ from datetime import date, timedelta
 
 import dagster as dg
 
-from mdlc_assets.asset_style import asset_key, days_in_run, days_of
+from mdlc_assets.asset_style import asset_key, days_in_run, days_of, has_own_event
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.quality import Severity
 from mdlc_assets.quality.history import STOPPED_DAYS_REMEMBERED, DayFacts, History
 from mdlc_assets.quality.metrics import refused_by_rule, shown_reasons
 from mdlc_assets.quality.report import DayRule, day_rules, result_of
-from mdlc_assets.quality.schemas import complaints, stored_schema
 from mdlc_assets.quality.volume import QUARANTINED_SHARE, judge_quarantined
 from mdlc_assets.resources.lake import Lake
 
@@ -51,6 +50,9 @@ def validated_checks(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinitio
         ],
     )
     def check_validated(context: dg.AssetCheckExecutionContext, lake: Lake) -> Iterator[CheckEvent]:
+        # Pandera brings pandas with it, which would have to be there before definitions load.
+        from mdlc_assets.quality.schemas import complaints, stored_schema
+
         tables = {name: lake.table(lifecycle.name, name) for name in ("raw", "validated", "quarantine")}
         failed: dict[str, list[str]] = {rule.name: [] for rule in rules}
         days = days_in_run(context)
@@ -77,7 +79,8 @@ def validated_checks(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinitio
             ):
                 if not passed:
                     failed[name].append(f"{day}: {words}")
-                yield _evaluation(key, name, passed, words, day.isoformat(), "stop", observed)
+                if has_own_event(passed, days):
+                    yield _evaluation(key, name, passed, words, day.isoformat(), "stop", observed)
         for rule in rules:
             yield _summary(key, rule, failed[rule.name], len(days))
 
@@ -109,7 +112,8 @@ def report_checks(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
                 observed = result.observed if result else None
                 severity = result.severity if result else rule.severity
                 worst[rule.name] = "stop" if severity == "stop" and not passed else worst[rule.name]
-                yield _evaluation(key, rule.name, passed, text, day.isoformat(), severity, observed)
+                if has_own_event(passed, days):
+                    yield _evaluation(key, rule.name, passed, text, day.isoformat(), severity, observed)
         for rule in rules:
             yield _summary(key, replace(rule, severity=worst[rule.name]), failed[rule.name], len(days))
 

@@ -54,7 +54,7 @@ def suggest(lifecycle: LifecycleDeclaration, days: Mapping[date, pl.DataFrame]) 
     return [
         *_columns(lifecycle, days),
         *_entities(lifecycle, days),
-        *_volume(lifecycle, days),
+        *suggest_volume(lifecycle, days),
         *_repeats(lifecycle, days),
         *_usual(lifecycle, days),
     ]
@@ -193,7 +193,8 @@ def _change(
     return None
 
 
-def _volume(lifecycle: LifecycleDeclaration, days: Mapping[date, pl.DataFrame]) -> Iterator[Suggestion]:
+def suggest_volume(lifecycle: LifecycleDeclaration, days: Mapping[date, pl.DataFrame]) -> Iterator[Suggestion]:
+    """How many rows a day may have, after those of the days before it."""
     counts = [rows.height for rows in days.values()]
     ratios = [
         count / median(counts[max(0, i - _VOLUME_DAYS) : i])

@@ -23,7 +23,7 @@ from mdlc_assets.quality.arrival import (
     judge_labels,
 )
 from mdlc_assets.quality.entities import entity_values, judge_entities, words_of
-from mdlc_assets.quality.history import DayFacts, History, Metric, RuleResult
+from mdlc_assets.quality.history import DayFacts, History, Metric, RuleResult, skipped
 from mdlc_assets.quality.other_datasets import OtherDataset, judge_agreement, judge_reference
 from mdlc_assets.quality.repeats import REPEATED_IDS, REPEATED_ROWS, judge_repeats, marks
 from mdlc_assets.quality.volume import (
@@ -124,7 +124,10 @@ def judge_day(lifecycle: LifecycleDeclaration, day: date, found: DayData, histor
     hours = rows_by_hour(validated, lifecycle.dataset.time)
     values = {rule.name: entity_values(rule, validated) for rule in quality.entities}
     results = [judge_entities(rule, day, values[rule.name], history) for rule in quality.entities]
-    results.append(judge_volume(quality.volume, day, validated.height, history))
+    if lifecycle.dataset.quiet_days and validated.is_empty() and not quarantined:
+        results.append(skipped(VOLUME, quality.volume.severity, f"{day} is a day without events"))
+    else:
+        results.append(judge_volume(quality.volume, day, validated.height, history))
     if quality.volume.no_empty_hours:
         results.append(judge_hours(quality.volume, day, hours, history))
     results += [judge_rows(rule, validated, day, history) for rule in quality.rows if rule.severity == "warn"]

@@ -10,7 +10,6 @@ import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.quality.row_checks import RowCheck, arrival_checks, unique_checks
-from mdlc_assets.quality.schemas import checking_schema, failed_rows
 from mdlc_assets.sourcing.cells import TYPES
 
 
@@ -35,6 +34,8 @@ def part_rows(lifecycle: LifecycleDeclaration, day: date, raw: pl.DataFrame) -> 
     A row that breaks several rules stands under the first, with all reasons. Doubles are looked for
     among the rows that keep all other rules, so that a good row is not lost to a bad one before it.
     """
+    from mdlc_assets.quality.schemas import checking_schema, failed_rows
+
     dataset = lifecycle.dataset
     types = {name: TYPES[column.type] for name, column in dataset.columns.items()}
     judged = raw.with_columns(rule=pl.lit(None, pl.String), reason=pl.lit(None, pl.String))

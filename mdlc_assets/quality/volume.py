@@ -21,7 +21,7 @@ _QUARANTINE_MEND = "read the reasons in quarantine, correct the files and run th
 
 def judge_volume(rule: VolumeRule, day: date, rows: int, history: History) -> RuleResult:
     """The day's row count against the median of the passed days before it."""
-    days = history.before(day, rule.look_back_days)
+    days = [d for d in history.before(day, rule.look_back_days) if history.days[d].rows]
     if len(days) < _FEWEST_DAYS:
         return skipped(VOLUME, rule.severity, _TOO_FEW_DAYS)
     usual = median(history.days[d].rows for d in days)

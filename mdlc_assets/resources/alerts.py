@@ -18,7 +18,6 @@ from email.message import EmailMessage
 from typing import Any, Literal
 
 import dagster as dg
-import httpx
 from tenacity import retry, stop_after_attempt, wait_exponential
 
 from mdlc_assets.resources.storage import Storage, open_storage
@@ -227,6 +226,8 @@ def _bytes(content: Any) -> bytes:
 
 @retry(stop=stop_after_attempt(3), wait=wait_exponential(multiplier=0.2, max=1), reraise=True)
 def _post(address: str, notice: dict[str, Any]) -> None:
+    import httpx
+
     httpx.post(
         address, json={**notice, "text": f"{subject(notice)}\n{body(notice)}"}, timeout=_SECONDS
     ).raise_for_status()

@@ -24,6 +24,7 @@ class Meter:
         self.trial: deque[Point] = deque(maxlen=_KEPT_SECONDS)
         self.shadow: dict[str, Any] = {}
         self._last: dict[Worker, dict[str, Any]] = {}
+        self._last_at = time.monotonic()
 
     async def measure(self, group: Group, trial: Group | None) -> None:
         """Ask all workers, and add a point for each version."""
@@ -34,6 +35,7 @@ class Meter:
         reports = await asyncio.gather(*asked)
         at = time.monotonic()
         before, self._last = self._last, {}
+        span, self._last_at = at - self._last_at, at
         live, tried, answered = [], [], []
         for worker, report in zip([*workers, *others], reports, strict=True):
             earlier = before.get(worker)
@@ -52,10 +54,12 @@ class Meter:
             if report["shadow_version"]:
                 self.shadow = {"version": report["shadow_version"], **report["shadow"]}
         serving = merge(live, at)
+        serving.span = span
         self.live.append(serving)
         if trial is not None:
             # Answers and times as callers saw them, scores as the version itself counted them.
             point = merge(tried, at)
+            point.span = span
             point.scores, point.usual_scores = merge(answered).scores, serving.scores
             self.trial.append(point)
 

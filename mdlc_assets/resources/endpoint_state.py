@@ -26,16 +26,15 @@ class ExposedError(RuntimeError):
     """An endpoint was to listen beyond this machine without a token."""
 
 
-def check_host(host: str, token: str | None) -> None:
-    """Raise `ExposedError` when `host` is beyond this machine and no token protects the endpoint."""
+def check_host(host: str, token: str | None, variable: str = TOKEN_VARIABLE) -> None:
+    """Raise `ExposedError` when `host` is beyond this machine and no token, of `variable`, protects the server."""
     try:
         local = ipaddress.ip_address(host).is_loopback
     except ValueError:
         local = host == "localhost"
     if not local and not token:
         raise ExposedError(
-            f"the endpoint may not listen on {host} without a token. "
-            f"Mend: set {TOKEN_VARIABLE}, or listen on 127.0.0.1."
+            f"nothing may listen on {host} without a token. Mend: set {variable}, or listen on 127.0.0.1."
         )
 
 

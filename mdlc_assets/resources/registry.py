@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import socket
 import tempfile
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from mdlc_assets.resources.audit import AuditTrail, Head, TrailMovedError
+from mdlc_assets.resources.registry_client import open_client
 from mdlc_assets.resources.storage import open_storage
 
 if TYPE_CHECKING:
@@ -285,15 +285,7 @@ class Registry(dg.ConfigurableResource):
         ]
 
     def _client(self) -> MlflowClient:
-        # MLflow draws a bar for each small file, and tells of each table it makes.
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        from mlflow import MlflowClient
-
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        if self.tracking_uri.startswith("sqlite:///"):
-            Path(self.tracking_uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        return MlflowClient(self.tracking_uri, self.tracking_uri)
+        return open_client(self.tracking_uri)
 
     def _experiment(self, client: MlflowClient, name: str) -> str:
         from mlflow.exceptions import MlflowException

@@ -15,7 +15,7 @@ from mdlc_assets.resources.catalogue import Catalogue, CatalogueColumn, Catalogu
 from mdlc_assets.resources.lake import Lake, LakeTable, Written
 from mdlc_assets.resources.landing import LandingFeed, LandingZone
 from mdlc_assets.sourcing.attributes import attribute_types, attributes_day
-from mdlc_assets.sourcing.days import LandedDay, LandingDayError, has_inline_labels, labels_day, raw_day
+from mdlc_assets.sourcing.days import LandedDay, LandingDayError, has_inline_labels, is_quiet, labels_day, raw_day
 
 _THREADS = 4
 
@@ -40,7 +40,7 @@ def _raw(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
     def raw(context: dg.AssetExecutionContext, lake: Lake, landing: LandingZone, catalogue: Catalogue) -> None:
         days = days_in_run(context)
         feed = landing.feed(lifecycle.name, "transactions")
-        _refuse_missing(feed, days)
+        _refuse_missing(feed, [day for day in days if not is_quiet(lifecycle, feed.days(), day)])
 
         landed = _each_day(days, lambda day: raw_day(lifecycle, feed.files(day), feed.read))
         table = lake.table(lifecycle.name, "raw")
@@ -166,7 +166,12 @@ def _refuse_overdue(
     if newest is None:
         return
     due = newest - lifecycle.labels.delay - timedelta(days=2)
-    late = [day for day, found in landed.items() if not found.files and day <= due]
+    landed_days = transactions.days()
+    late = [
+        day
+        for day, found in landed.items()
+        if not found.files and day <= due and not is_quiet(lifecycle, landed_days, day)
+    ]
     if late:
         raise dg.Failure(
             f"No labels for {len(late)} days, {late[0]} to {late[-1]}, in {feed.location}, though there are "

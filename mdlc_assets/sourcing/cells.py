@@ -15,7 +15,10 @@ TYPES: dict[ColumnType, pl.DataType] = {
     "timestamp": INSTANT,
 }
 _TRUE, _FALSE = ("true", "t", "yes", "1"), ("false", "f", "no", "0")
-_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+_FORMATS = (
+    *("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d"),
+    *("%Y/%m/%d %H:%M:%S%.f", "%Y/%m/%d %H:%M", "%Y/%m/%d"),
+)
 # After seconds or minutes only: in a date by itself, -01 is a day.
 _OFFSET = r"(:\d{2}(?:\.\d+)?)\s*(Z|z|[+-]\d{2}(?::?\d{2})?)$"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -15,6 +15,7 @@ from mdlc_assets.sourcing.cells import INSTANT, TYPES
 from mdlc_assets.sourcing.files import LandingError, read_file
 from mdlc_assets.sourcing.mapping import CANONICAL, Layout, find_layout, layouts, to_canonical
 
+_MARKS = {"_source_file": pl.String(), "_source_row": pl.Int64(), "_unreadable": pl.String()}
 ReadBytes = Callable[[str], bytes]
 
 
@@ -55,7 +56,8 @@ def raw_day(lifecycle: LifecycleDeclaration, files: Iterable[str], read: ReadByt
     whole = distinct_files(files, read)
     types: dict[str, ColumnType] = {name: c.type for name, c in lifecycle.dataset.columns.items()}
     known = layouts(lifecycle)
-    parts, sources, errors = [], [], whole.errors
+    empty = pl.DataFrame(schema={**{name: TYPES[type_] for name, type_ in types.items()}, **_MARKS})
+    parts, sources, errors = [empty], [], whole.errors
     for name, content in whole.contents.items():
         try:
             frame = read_file(name, content)
@@ -84,6 +86,11 @@ def raw_day(lifecycle: LifecycleDeclaration, files: Iterable[str], read: ReadByt
         tuple(sorted(set(sources))),
         sum(map(len, whole.contents.values())),
     )
+
+
+def is_quiet(lifecycle: LifecycleDeclaration, landed: Sequence[date], day: date) -> bool:
+    """Whether a day without a file is one on which nothing happened: where that is declared, and later days landed."""
+    return lifecycle.dataset.quiet_days and bool(landed) and day < landed[-1] and day not in landed
 
 
 def has_inline_labels(lifecycle: LifecycleDeclaration) -> bool:
@@ -149,11 +156,12 @@ def _inline_labels(
     types: dict[str, ColumnType] = {
         identity: columns[identity].type,
         time: columns[time].type,
-        label: "integer",
+        label: _label_type(lifecycle),
     }
     rows = to_canonical(name, frame, layout, types)
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     of_the_day = pl.col(time).is_between(start, start + timedelta(days=1), closed="left")
+    rows = _as_labels(lifecycle, rows)
     _refuse_labels(name, layout.names[label], rows, label, nullable=True)
     # Rows without id, time or label have none that could be joined; quality quarantines the first two.
     rows = rows.filter(of_the_day & pl.col(identity).is_not_null() & pl.col(label).is_not_null())
@@ -165,7 +173,7 @@ def _fed_labels(lifecycle: LifecycleDeclaration, day: date, name: str, frame: pl
     identity, label = lifecycle.dataset.id, lifecycle.labels.column
     types: dict[str, ColumnType] = {
         identity: lifecycle.dataset.columns[identity].type,
-        label: "integer",
+        label: _label_type(lifecycle),
         "known_at": "timestamp",
     }
     layout = find_layout(name, frame.columns, _label_layouts(lifecycle, list(types)))
@@ -179,8 +187,27 @@ def _fed_labels(lifecycle: LifecycleDeclaration, day: date, name: str, frame: pl
                 f"{count} of {rows.height} cells are empty or cannot be read as {types[ours]}",
                 "correct the cells and send the file again",
             )
+    rows = _as_labels(lifecycle, rows)
     _refuse_labels(name, layout.names[label], rows, label, nullable=False)
     return layout.source, rows.select(identity, pl.col(label).cast(pl.Int8), "known_at")
+
+
+def _label_type(lifecycle: LifecycleDeclaration) -> ColumnType:
+    return "string" if lifecycle.labels.positive_values else "integer"
+
+
+def _as_labels(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> pl.DataFrame:
+    """Labels that stand in words as 1 and 0; nothing but blanks is no label."""
+    label, positive = lifecycle.labels.column, lifecycle.labels.positive_values
+    if not positive:
+        return rows
+    text = pl.col(label).str.strip_chars()
+    return rows.with_columns(
+        pl.when(text != "")
+        .then(text.str.to_lowercase().is_in([value.strip().lower() for value in positive]))
+        .cast(pl.Int64)
+        .alias(label)
+    )
 
 
 def _label_layouts(lifecycle: LifecycleDeclaration, wanted: list[str]) -> list[Layout]:

@@ -65,6 +65,24 @@ def _allowed_problems(field: str, type_: str, allowed: list[str | int] | None) -
             )
 
 
+def _made_id_problems(lifecycle: LifecycleDeclaration, field: str, source: Source) -> Iterator[Problem]:
+    identity = lifecycle.dataset.id
+    if identity in source.columns:
+        yield Problem(
+            f"{field}.columns",
+            identity,
+            "the id is read from the files and made from the row at once",
+            "remove `id_from_row`, or the mapping",
+        )
+    if lifecycle.dataset.columns[identity].type != "string":
+        yield Problem(
+            f"dataset.columns.{identity}.type",
+            lifecycle.dataset.columns[identity].type,
+            "an id that is made from the row is text",
+            "write `type: string`",
+        )
+
+
 def _source_problems(lifecycle: LifecycleDeclaration, field: str, source: Source) -> Iterator[Problem]:
     columns, label = lifecycle.dataset.columns, lifecycle.labels.column
     for name in source.absent:
@@ -78,7 +96,11 @@ def _source_problems(lifecycle: LifecycleDeclaration, field: str, source: Source
             )
         if name in source.columns:
             yield Problem(f"{field}.absent", name, "the column is mapped and absent at once", "remove one of the two")
-    theirs = [source.columns.get(name, name) for name in [*columns, label] if name not in source.absent]
+    if source.id_from_row:
+        yield from _made_id_problems(lifecycle, field, source)
+    made = {lifecycle.dataset.id} if source.id_from_row else set()
+    in_files = [name for name in [*columns, label] if name not in source.absent and name not in made]
+    theirs = [source.columns.get(name, name) for name in in_files]
     for name in sorted({name for name in theirs if theirs.count(name) > 1}):
         yield Problem(f"{field}.columns", name, "two of our columns come from this one", "map each to its own")
     for name in sorted(set(theirs) & set(source.ignore)):

@@ -13,6 +13,7 @@ from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.dataset import ColumnType, Source
 from mdlc_assets.sourcing.cells import TYPES, read_cells
 from mdlc_assets.sourcing.files import LandingError
+from mdlc_assets.sourcing.row_ids import row_ids
 
 CANONICAL = "canonical"
 __all__ = ["CANONICAL", "TYPES", "Layout", "find_layout", "layouts", "to_canonical"]
@@ -28,6 +29,7 @@ class Layout:
     ignored: frozenset[str] = frozenset()
     time_zone: str = "UTC"
     label: str | None = None
+    made_id: str | None = None
 
     def missing(self, found: Sequence[str]) -> list[str]:
         """Our names of required columns that a file with the columns `found` lacks."""
@@ -49,7 +51,8 @@ def layouts(lifecycle: LifecycleDeclaration) -> list[Layout]:
 
 def _layout(lifecycle: LifecycleDeclaration, name: str, source: Source, optional: frozenset[str]) -> Layout:
     label = lifecycle.labels.column if source.labels_inline else None
-    wanted = [*lifecycle.dataset.columns, *([label] if label else [])]
+    made_id = lifecycle.dataset.id if source.id_from_row else None
+    wanted = [*(c for c in lifecycle.dataset.columns if c != made_id), *([label] if label else [])]
     return Layout(
         source=name,
         names={ours: source.columns.get(ours, ours) for ours in wanted if ours not in source.absent},
@@ -57,6 +60,7 @@ def _layout(lifecycle: LifecycleDeclaration, name: str, source: Source, optional
         ignored=frozenset(source.ignore),
         time_zone=source.time_zone,
         label=label,
+        made_id=made_id,
     )
 
 
@@ -104,6 +108,10 @@ def to_canonical(file: str, frame: pl.DataFrame, layout: Layout, types: dict[str
     values: list[pl.Series] = []
     troubles: list[tuple[str, pl.Series]] = []
     for ours, type_ in types.items():
+        if ours == layout.made_id:
+            made_from = [name for our, name in layout.names.items() if our != layout.label and name in frame.columns]
+            values.append(row_ids(frame.select(made_from)).alias(ours))
+            continue
         theirs = layout.names.get(ours)
         if theirs is None or theirs not in frame.columns:
             values.append(pl.Series(ours, [None] * frame.height, dtype=TYPES[type_]))

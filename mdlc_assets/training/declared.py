@@ -127,7 +127,7 @@ def _problem_of(error: RecipeError, algorithm: str) -> Problem:
 def _expression_problems(lifecycle: LifecycleDeclaration) -> Iterator[Problem]:
     declared, dataset = lifecycle.model.evaluation, lifecycle.dataset
     # What a training set holds; the label is not among them, since a slice by it would have one class.
-    kept = [dataset.id, dataset.time, lifecycle.model.entity]
+    kept = list(dict.fromkeys([dataset.id, dataset.time, lifecycle.model.entity]))
     rows = pl.DataFrame(
         schema={
             **{name: TYPES[dataset.columns[name].type] for name in kept},

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from mdlc_assets.declaration.evaluation import Intervals, capacity_of
 from mdlc_assets.training.resampling import Draws
@@ -56,6 +55,9 @@ def _measure(found: Scored, metric: str) -> float:
     capacity = capacity_of(metric)
     if capacity:
         return card_precision(found, capacity)
+    # Heavy libraries are imported where they work, so that definitions load without them.
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     if metric == "auc_roc":
         return float(roc_auc_score(found.label, found.score))
     if metric == "average_precision":

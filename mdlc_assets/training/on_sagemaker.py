@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 import json
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -30,10 +28,9 @@ from mdlc_assets.resources.sagemaker.requests import (
     TrainingPlan,
     TransformPlan,
     job_name,
-    model_request,
     training_request,
-    transform_request,
 )
+from mdlc_assets.resources.sagemaker.transforms import ServedBy, transformed
 from mdlc_assets.training.algorithms import FittedModel, ModelFileError, load_model
 from mdlc_assets.training.built_in import BUILT_IN, BuiltIn
 from mdlc_assets.training.candidate import Fitted, model_features
@@ -41,6 +38,7 @@ from mdlc_assets.training.estimators import directions, setting_text
 from mdlc_assets.training.foreign import ForeignModel, Scorer
 from mdlc_assets.training.sets import refuse_untrainable
 from mdlc_assets.training.windows import Protocol
+from mdlc_assets.training.wire import csv_bytes, is_bare, parquet_bytes, wire_of
 
 _PARQUET = "application/x-parquet"
 
@@ -112,35 +110,11 @@ def scorer_there(service: SageMaker, lifecycle: LifecycleDeclaration) -> Scorer:
 
 def score_there(service: SageMaker, model: Model, kept: ForeignModel, rows: pl.DataFrame, name: str) -> np.ndarray:
     """The scores of rows by a batch transform. The model, the input and the answers are deleted afterwards."""
-    storage, client = service.storage(f"transforms/{name}"), service.client()
-    jobs, bare = Jobs(client), _bare(kept.algorithm)
-    frame = rows.select(kept.features)
-    content = _csv(frame) if bare else _parquet(frame)
-    storage.write("model.tar.gz", kept.estimator)
-    storage.write("input/rows", content)
-    plan = TransformPlan(
-        job_name(name, "transform", hashlib.sha256(content).hexdigest(), uuid.uuid4()),
-        name,
-        storage.location("input"),
-        storage.location("output"),
-        content_type="text/csv" if bare else _PARQUET,
-        accept="application/jsonlines" if bare else _PARQUET,
-        split=bare,
-        machines=_machines(model),
-    )
-    request = model_request(name, kept.image, storage.location("model.tar.gz"), service.role_arn())
-    jobs.ensure("create_model", request, taken="already existing")
-    try:
-        jobs.transform(transform_request(plan))
-        answer = storage.read("output/rows.out")
-    finally:
-        client.delete_model(ModelName=name)
-        for file in ("model.tar.gz", "input/rows", "output/rows.out"):
-            storage.delete(file)
-    scores = _scores_in(answer, bare)
-    if len(scores) != rows.height:
-        raise ModelFileError(f"the image {kept.image} answered {len(scores)} scores for {rows.height} rows")
-    return scores
+    wire = wire_of(kept)
+    how = wire.transform(TransformPlan(machines=machines_of(model)))
+    files = [("rows", wire.body(rows, kept.features))]
+    with transformed(service, name, ServedBy(kept.image, kept.estimator), how, files) as done:
+        return wire.scores(done.read("rows"), rows.height, kept.image)
 
 
 def image_of(service: SageMaker, model: Model, built_in: BuiltIn | None) -> str:
@@ -195,7 +169,7 @@ def _request(
             channels,
             storage.location("models"),
             hyperparameters,
-            _machines(model),
+            machines_of(model),
             checkpoints=checkpoints,
             tags={"mdlc:lifecycle": lifecycle.name, "mdlc:as-of": as_of.isoformat(), "mdlc:run": run_id},
         )
@@ -208,13 +182,13 @@ def _stage(
     """Write the rows of a channel as its algorithm wants them: features in order, the label where it looks for it."""
     model, label = lifecycle.model, lifecycle.labels.column
     features = model_features(lifecycle)
-    bare = _bare(model.algorithm)
+    bare = is_bare(model.algorithm)
     if bare:
         labelled = built_in is None or built_in.shape == "supervised"
-        content = _csv(rows.select([label, *features] if labelled else features))
+        content = csv_bytes(rows.select([label, *features] if labelled else features))
         kind = built_in.content_type("text/csv") if built_in else "text/csv"
     else:
-        content, kind = _parquet(rows.select([*features, label])), _PARQUET
+        content, kind = parquet_bytes(rows.select([*features, label])), _PARQUET
     digest = hashlib.sha256(content).hexdigest()
     folder = f"input/{part}-{digest[:16]}"
     file = f"{folder}/rows.{'csv' if bare else 'parquet'}"
@@ -254,7 +228,8 @@ def _models(archive: bytes, parts: list[str], features: list[str], model: Model,
     return found
 
 
-def _machines(model: Model) -> Machines:
+def machines_of(model: Model) -> Machines:
+    """The declared machines, as a request asks for them."""
     asked = model.sagemaker
     return Machines(
         asked.instance_type,
@@ -266,40 +241,6 @@ def _machines(model: Model) -> Machines:
     )
 
 
-def _parquet(rows: pl.DataFrame) -> bytes:
-    written = io.BytesIO()
-    rows.write_parquet(written)
-    return written.getvalue()
-
-
-def _csv(rows: pl.DataFrame) -> bytes:
-    written = io.BytesIO()
-    rows.write_csv(written, include_header=False)
-    return written.getvalue()
-
-
 def _other_image(model: Model) -> bool:
     """Whether another image than the platform's own trains it, which knows a channel `train` only."""
-    return _bare(model.algorithm) or bool(model.sagemaker.image)
-
-
-def _bare(algorithm: str) -> bool:
-    """Whether its image wants CSV without names."""
-    return algorithm in BUILT_IN or algorithm.startswith("arn:")
-
-
-def _scores_in(answer: bytes, bare: bool) -> np.ndarray:
-    if not bare:
-        return pl.read_parquet(answer)["score"].cast(pl.Float64).to_numpy()
-    lines = [json.loads(line) for line in answer.splitlines() if line.strip()]
-    return np.array([_score_in(line) for line in lines], dtype=np.float64)
-
-
-def _score_in(answer: Any) -> float:
-    """The score in one line of a built-in algorithm's answer."""
-    if isinstance(answer, int | float):
-        return float(answer)
-    for key in ("score", "distance_to_cluster", "predicted_label"):
-        if key in answer:
-            return float(answer[key])
-    raise ModelFileError(f"the image's answer holds no score, only {', '.join(answer)}")
+    return is_bare(model.algorithm) or bool(model.sagemaker.image)

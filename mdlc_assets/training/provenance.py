@@ -19,7 +19,7 @@ def code_tags() -> dict[str, str]:
 
     A commit with `+` after it had changes that were not committed; the digest tells which source it really was.
     """
-    tags = {"mdlc.code": importlib.metadata.version("mdlc-assets"), "mdlc.code_digest": _source_digest()}
+    tags = {"mdlc.code": importlib.metadata.version("mdlc-assets"), "mdlc.code_digest": source_digest()}
     commit = _git("rev-parse", "HEAD")
     if commit and _git("ls-files", str(_PACKAGE / "__init__.py")):
         tags["mdlc.git_commit"] = commit + ("+" if _git("status", "--porcelain", "--", str(_PACKAGE)) else "")
@@ -40,7 +40,9 @@ def environment_digest() -> str:
     return hashlib.sha256(environment_lock().encode()).hexdigest()
 
 
-def _source_digest() -> str:
+@functools.cache
+def source_digest() -> str:
+    """SHA-256 in hex over the package's own source files."""
     total = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
         total.update(f"{path.relative_to(_PACKAGE).as_posix()}\n".encode())

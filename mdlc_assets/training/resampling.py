@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from mdlc_assets.declaration.evaluation import Intervals, capacity_of
 
@@ -94,6 +93,8 @@ class _Ranked:
     """
 
     def __init__(self, found: Scored, unit: np.ndarray, units: int) -> None:
+        from scipy.sparse import csr_matrix
+
         order = np.argsort(-found.score, kind="stable")
         score, label, unit = found.score[order], found.label[order] == 1, unit[order]
         tie = np.concatenate([[0], np.cumsum(score[1:] != score[:-1])])
@@ -136,6 +137,8 @@ def _mean_loss(found: Scored, metric: str, unit: np.ndarray, units: int) -> Eval
 
 
 def _calibration_error(found: Scored, unit: np.ndarray, units: int) -> Evaluator:
+    from scipy.sparse import csr_matrix
+
     from mdlc_assets.training.metrics import CALIBRATION_BINS, equal_bins
 
     bins = equal_bins(found.score, CALIBRATION_BINS)

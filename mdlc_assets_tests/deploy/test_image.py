@@ -51,6 +51,7 @@ def test_the_wheel_holds_what_is_not_python(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {
         "mdlc_assets/dagster.yaml",
+        "mdlc_assets/declaration/lifecycle.schema.json",
         "mdlc_assets/lifecycles/payments_fraud/defs.yaml",
         "mdlc_assets/monitoring/templates/report.html",
     } <= names

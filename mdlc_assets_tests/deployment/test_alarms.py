@@ -54,6 +54,15 @@ def test_whole_periods_in_a_row_must_breach(errors: tuple[int, ...], now: float,
     assert evaluate(_alarm(), _points(*errors), 0, now).state == state
 
 
+def test_a_machine_too_busy_to_count_in_each_period_still_alarms() -> None:
+    # Counted every 25 s where a period has 10: no two periods in a row have a count of their own.
+    failing = [Point(at, 100, 0, 50, span=25) for at in (24, 49, 74)]
+    assert evaluate(_alarm(), failing[:2], 0, 70).state == "OK"  # nothing after 49 is counted yet
+    assert evaluate(_alarm(), failing, 0, 74).state == "ALARM"
+    mended = [*failing[:2], Point(74, 100, span=25)]
+    assert evaluate(_alarm(), mended, 0, 74).state == "OK"
+
+
 def test_one_of_two_may_do_and_missing_values_are_treated_as_said() -> None:
     assert evaluate(_alarm(DatapointsToAlarm=1), _points(50, 0), 0, 20).state == "ALARM"
     assert evaluate(_alarm(), [], 0, 20).state == "OK"

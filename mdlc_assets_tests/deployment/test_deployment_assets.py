@@ -255,10 +255,15 @@ def test_days_scored_side_by_side_are_as_scored_alone(monkeypatch: pytest.Monkey
     for cores in (1, 2, 5):
         monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
         one_thread = in_one_thread(model)
-        scored = list(score_days(sizes, lambda day: _features(day, sizes[day]), one_thread, 1, kept))
+        written: dict[date, pl.DataFrame] = {}
+        scored = list(
+            score_days(sizes, lambda day: _features(day, sizes[day]), written.__setitem__, one_thread, 1, kept)
+        )
         assert [day for day, _ in scored] == list(sizes)
+        assert written.keys() == sizes.keys()
         for day, frame in scored:
             assert frame.equals(score_day(_features(day, sizes[day]), model, 1, kept))
+            assert written[day] is frame
 
 
 def test_files_are_the_same_each_time(platform: Platform) -> None:

@@ -1,9 +1,8 @@
-"""One event at a time gives the rows that a whole day gives, from memory and through the online store."""
+"""One event at a time gives the rows that a whole day gives."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -13,7 +12,6 @@ from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.features import Features
 from mdlc_assets.features.events import EntityState, EventFeatures
 from mdlc_assets.features.table import feature_table
-from mdlc_assets.resources.online_store import OnlineStore
 from mdlc_assets.simulator.world import Simulator
 
 _DAYS = 42
@@ -39,7 +37,7 @@ def lifecycle(request: pytest.FixtureRequest, payments_fraud: LifecycleDeclarati
     return payments_fraud.model_copy(update={"features": features})
 
 
-def test_event_by_event_is_as_the_day(lifecycle: LifecycleDeclaration, tmp_path: Path) -> None:
+def test_event_by_event_is_as_the_day(lifecycle: LifecycleDeclaration) -> None:
     world = Simulator(start=lifecycle.dataset.start, customers=60, terminals=90)
     days = [lifecycle.dataset.start + timedelta(days=i) for i in range(_DAYS)]
     events = pl.concat(map(world.transactions, days))
@@ -51,22 +49,9 @@ def test_event_by_event_is_as_the_day(lifecycle: LifecycleDeclaration, tmp_path:
     today = pl.col("event_time").dt.date() == days[-1]
     filled = EventFeatures(lifecycle)
     filled.fill(labelled.filter(~today))
-    rows = [
-        (number, str(entity), state.times[: state.size], state.values[: state.size], state.kinds)
-        for number, states in enumerate(filled.states)
-        for entity, state in states.items()
-    ]
-    store = OnlineStore(path=str(tmp_path / "store.db"))
-    assert store.fill(lifecycle.name, str(days[-2]), "d", rows) == len(rows)
-    assert store.filled(lifecycle.name) == (str(days[-2]), "d")
-
     engine = EventFeatures(lifecycle)
+    engine.fill(labelled.filter(~today))
     new = labelled.filter(today).drop("is_fraud")
-    for number, family in enumerate(engine.families):
-        for entity in new[family.entity].unique():
-            kept = store.get(lifecycle.name, number, str(entity))
-            if kept is not None:
-                engine.states[number][entity] = EntityState.of(family, *kept)
     # One by one, except that events of the same instant see each other.
     parts = [engine.features(same) for _, same in new.group_by("event_time", maintain_order=True)]
     assert pl.concat(parts).equals(expected)

@@ -37,17 +37,8 @@ from mdlc_assets.resources.lake import DayAbsentError, Lake
 from mdlc_assets.resources.spark_cluster import LocalSpark
 from mdlc_assets.resources.spark_session import spark_session
 from mdlc_assets_tests.conftest import PAYMENTS, handbook_day
-from mdlc_assets_tests.features.test_engines_agree import (
-    _DAY,
-    _DAYS,
-    _EVENT,
-    _FAMILY,
-    _FIRST,
-    _close,
-    _declare,
-    _expected,
-    _frame,
-)
+from mdlc_assets_tests.features.random_worlds import DAYS, EVENT, FAMILY, FIRST, close, declare, frame
+from mdlc_assets_tests.features.test_engines_agree import _DAY, _expected
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -69,8 +60,8 @@ class _World:
 
     def lay(self, shipped: LifecycleDeclaration, lake: Lake) -> tuple[LifecycleDeclaration, pl.DataFrame]:
         """The declaration, and the events with the labels that count; all days lie in the lake."""
-        lifecycle = _declare(shipped, self.drawn)
-        table, number = _frame(self.events), pl.col("transaction_id")
+        lifecycle = declare(shipped, self.drawn)
+        table, number = frame(self.events), pl.col("transaction_id")
         due = pl.col("event_time").dt.truncate("1d") + (lifecycle.labels.delay // _DAY + 1) * _DAY
         late = number.is_in(list(self.late))
         known_at = pl.when(late).then(due).otherwise(due - timedelta(microseconds=1)).alias("known_at")
@@ -80,7 +71,7 @@ class _World:
             named = (pl.format("{}{}", pl.lit(name[0]), name).alias(name) for name in ("transaction_id", "customer_id"))
             # Text sorts otherwise than numbers do: t10 comes before t2.
             table = table.with_columns(named).sort("event_time", "transaction_id")
-        for day in _days(0, _DAYS - 1):
+        for day in _days(0, DAYS - 1):
             of_day = table.filter(pl.col("event_time").dt.date() == day)
             events = of_day.drop("is_fraud", "known_at", "late", "never")
             lake.table(lifecycle.name, "validated").write_day(day, events)
@@ -98,7 +89,7 @@ def _with_texts(lifecycle: LifecycleDeclaration, *names: str) -> LifecycleDeclar
 
 
 def _days(first: int, last: int) -> list[date]:
-    return [_FIRST + timedelta(days=i) for i in range(first, last + 1)]
+    return [FIRST + timedelta(days=i) for i in range(first, last + 1)]
 
 
 def _draw() -> list[_World]:
@@ -107,13 +98,13 @@ def _draw() -> list[_World]:
 
     @settings(max_examples=_WORLDS, phases=[Phase.generate], database=None, suppress_health_check=list(HealthCheck))
     @given(
-        st.lists(_EVENT, max_size=25),
-        st.lists(_FAMILY, min_size=1, max_size=3),
+        st.lists(EVENT, max_size=25),
+        st.lists(FAMILY, min_size=1, max_size=3),
         numbers,
         numbers,
         st.booleans(),
-        st.integers(0, _DAYS - 1),
-        st.integers(0, _DAYS - 1),
+        st.integers(0, DAYS - 1),
+        st.integers(0, DAYS - 1),
     )
     def keep(events, drawn, late, never, texts, one, other) -> None:  # type: ignore[no-untyped-def]
         worlds.append(_World(events, drawn, late, never, texts, min(one, other), max(one, other)))
@@ -146,8 +137,8 @@ def test_spark_gives_what_bulk_and_a_scan_give(
             assert ours.schema == expected[day].schema
             floats = [c.name for c in lifecycle.features.window_columns() if c.value and "ratio" in c.value]
             assert ours.drop(floats).equals(expected[day].drop(floats)), worlds[number]
-            _close(ours, {name: expected[day][name].to_list() for name in floats})
-            _close(ours, _expected(lifecycle, table, day))
+            close(ours, {name: expected[day][name].to_list() for name in floats})
+            close(ours, _expected(lifecycle, table, day))
 
 
 def _in_bulk(lifecycle: LifecycleDeclaration, lake: Lake, days: Sequence[date]) -> dict[date, pl.DataFrame]:
@@ -162,8 +153,8 @@ def test_an_asset_run_on_two_months_of_real_payments(
     lake = Lake(root=str(tmp_path))
     name, days = payments_fraud.name, payments_fraud.days(date(2018, 7, 1), date(2018, 8, 31))
     for day in days:
-        for table, frame in zip(("validated", "labels"), handbook_day(day), strict=True):
-            lake.table(name, table).write_day(day, frame)
+        for table, rows in zip(("validated", "labels"), handbook_day(day), strict=True):
+            lake.table(name, table).write_day(day, rows)
     lifecycle = _with_engine(payments_fraud, "spark")
     ran = _run(lifecycle, lake, days)
     assert ran.success
@@ -204,7 +195,7 @@ def _with_engine(lifecycle: LifecycleDeclaration, engine: str, **more: object) -
 @pytest.fixture
 def small(payments_fraud: LifecycleDeclaration, tmp_path: Path) -> tuple[LifecycleDeclaration, Lake]:
     """A few days with a few events."""
-    events = [(day, second, 1, 0, 100 * day, False, None) for day in range(_DAYS) for second in (0, 3_600)]
+    events = [(day, second, 1, 0, 100 * day, False, None) for day in range(DAYS) for second in (0, 3_600)]
     family = {"entity": "customer_id", "windows": ["1d"], "delay": "0s", "where": None, "default": 0.0}
     world = _World(events, [{**family, "aggregate": ["sum"], "label": False}], set(), set(), False, 0, 5)
     lake = Lake(root=str(tmp_path))

@@ -8,7 +8,6 @@ from typing import Any, Literal
 import dagster as dg
 from pydantic import Field
 
-from mdlc_assets.resources.sagemaker.local_client import LocalClient
 from mdlc_assets.resources.sagemaker.local_state import ACCOUNT, LocalBuckets, LocalState
 from mdlc_assets.resources.storage import S3Storage, Storage
 
@@ -37,6 +36,8 @@ class SageMaker(dg.ConfigurableResource):
     def client(self, service: Service = "sagemaker") -> Any:
         """The client of a service: boto3's, or the local one with the same methods."""
         if self.form == "local":
+            from mdlc_assets.resources.sagemaker.local_client import LocalClient
+
             return LocalClient(service, self.state())
         import boto3
         from botocore.config import Config

@@ -77,4 +77,22 @@ class LocalModels:
         return [{"Key": name, "Value": value} for name, value in tags.items()]
 
 
+def container_of(state: LocalState, model: Document) -> Document:
+    """What serves a model: its container, with image and artifact also where they come from a package."""
+    container = model.get("PrimaryContainer") or model["Containers"][0]
+    if "ModelPackageName" not in container:
+        return container
+    name = container["ModelPackageName"].rpartition(":")[2].removeprefix("model-package/").replace("/", "__")
+    package = state.read("model-package", name)
+    if package is None:
+        raise refusal("ValidationException", f"ModelPackage {container['ModelPackageName']} does not exist.")
+    trained = package.get("SourceAlgorithmSpecification", {}).get("SourceAlgorithms") or [{}]
+    inference = package.get("InferenceSpecification", {}).get("Containers") or [{}]
+    return {
+        **container,
+        "Image": trained[0].get("AlgorithmName") or inference[0].get("Image", ""),
+        "ModelDataUrl": trained[0].get("ModelDataUrl") or inference[0].get("ModelDataUrl", ""),
+    }
+
+
 HANDLERS = (LocalModels,)

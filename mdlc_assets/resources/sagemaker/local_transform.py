@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from mdlc_assets.resources.sagemaker.local_images import NoCommandError, command_for
 from mdlc_assets.resources.sagemaker.local_models import KIND as MODEL
+from mdlc_assets.resources.sagemaker.local_models import container_of
 from mdlc_assets.resources.sagemaker.local_state import Document, LocalState, now, page, refusal
 from mdlc_assets.resources.sagemaker.local_training import ENDED, found_job, start_runner
+from mdlc_assets.resources.sagemaker.transform_filters import FilterError, Filters
 
 KIND = "transform-job"
 _RUNNER = "mdlc_assets.resources.sagemaker.transform_process"
@@ -35,9 +37,11 @@ class LocalTransform:
                 "ValidationException",
                 f"MaxConcurrentTransforms * MaxPayloadInMB must be at most {_LARGEST_TOGETHER_MB}.",
             )
-        if request.get("DataProcessing"):
-            raise refusal("ValidationException", "DataProcessing is not done by the local form of SageMaker.")
-        container = model.get("PrimaryContainer") or model["Containers"][0]
+        try:
+            Filters.of(request)
+        except FilterError as error:
+            raise refusal("ValidationException", str(error)) from None
+        container = container_of(self.state, model)
         document = {
             **request,
             "TransformJobArn": self.state.arn(KIND, name),

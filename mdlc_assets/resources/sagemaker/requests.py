@@ -61,10 +61,10 @@ class TrainingPlan:
 class TransformPlan:
     """A batch transform of all files below `source`, answered file by file below `output`."""
 
-    name: str
-    model: str
-    source: str
-    output: str
+    name: str = ""
+    model: str = ""
+    source: str = ""
+    output: str = ""
     content_type: str = "application/x-parquet"
     accept: str = "application/x-parquet"
     split: bool = False
@@ -72,6 +72,10 @@ class TransformPlan:
     machines: Machines = Machines()
     max_payload_mb: int = 50
     concurrent: int = 1
+    input_filter: str = ""
+    """What of a line the model is sent: `$[1:]` leaves out the first column."""
+    output_filter: str = ""
+    """Joins each answer to its line and keeps so much of both: `$[0,-1]` is the first column and the answer."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -130,6 +134,11 @@ def transform_request(plan: TransformPlan) -> Request:
     output: Request = {"S3OutputPath": plan.output, "Accept": plan.accept}
     if plan.split:
         output["AssembleWith"] = "Line"
+    processing: Request = {}
+    if plan.input_filter:
+        processing["InputFilter"] = plan.input_filter
+    if plan.output_filter:
+        processing |= {"JoinSource": "Input", "OutputFilter": plan.output_filter}
     return {
         "TransformJobName": plan.name,
         "ModelName": plan.model,
@@ -146,6 +155,7 @@ def transform_request(plan: TransformPlan) -> Request:
             "InstanceType": plan.machines.instance_type,
             "InstanceCount": plan.machines.instance_count,
         },
+        **({"DataProcessing": processing} if processing else {}),
         "Tags": tags(plan.tags),
     }
 

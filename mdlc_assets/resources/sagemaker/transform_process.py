@@ -24,6 +24,7 @@ import httpx
 
 from mdlc_assets.resources.sagemaker.archives import ArchiveError, unpack
 from mdlc_assets.resources.sagemaker.local_state import Document, LocalState, environment_without_aws, now
+from mdlc_assets.resources.sagemaker.transform_filters import FilterError, Filters
 
 KIND = "transform-job"
 _MEGABYTE = 1024 * 1024
@@ -155,12 +156,15 @@ class TransformRun:
         target = self.state.s3_path(job["TransformOutput"]["S3OutputPath"])
         assemble = b"\n" if job["TransformOutput"].get("AssembleWith") == "Line" else b""
 
+        filters = Filters.of(job)
+
         def answer(body: bytes) -> bytes:
             self._refuse_stopped()
-            response = client.post("/invocations", content=body, headers=headers, timeout=_ANSWER_SECONDS)
+            sent = filters.to_send(body) if filters else body
+            response = client.post("/invocations", content=sent, headers=headers, timeout=_ANSWER_SECONDS)
             if response.status_code != 200:
                 raise TransformError(f"ClientError: the model answered {response.status_code}: {response.text[:400]}")
-            return response.content
+            return filters.to_keep(body, response.content) if filters else response.content
 
         written = []
         with ThreadPoolExecutor(settings["concurrent"]) as pool:
@@ -168,6 +172,8 @@ class TransformRun:
                 bodies = _bodies(file.read_bytes(), job["TransformInput"].get("SplitType", "None"), settings)
                 try:
                     answers = list(pool.map(answer, bodies))
+                except FilterError as error:
+                    raise TransformError(f"ClientError: {error}") from None
                 except httpx.HTTPError as error:
                     code = server.poll()
                     gone = f"; its container ended with code {code}" if code is not None else ""

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from mdlc_assets.resources.sagemaker.client import SageMaker
+from mdlc_assets.resources.sagemaker.marketplace import marketplace_package_request, package_model_request
 from mdlc_assets.resources.sagemaker.requests import (
     Channel,
     Machines,
@@ -78,6 +79,32 @@ def every_request() -> dict[str, tuple[str, dict[str, Any]]]:
             transform_request(
                 TransformPlan("t", "m", "s3://bucket/days", "s3://bucket/scores", "text/csv", "text/csv", split=True)
             ),
+        ),
+        "batch transform that keeps a column": (
+            "create_transform_job",
+            transform_request(
+                TransformPlan(
+                    "t",
+                    "m",
+                    "s3://bucket/days",
+                    "s3://bucket/scores",
+                    "text/csv",
+                    "text/csv",
+                    split=True,
+                    input_filter="$[1:]",
+                    output_filter="$[0,-1]",
+                )
+            ),
+        ),
+        "a package of a Marketplace algorithm": (
+            "create_model_package",
+            marketplace_package_request(
+                "m", "arn:aws:sagemaker:eu-west-1:123456789012:algorithm/fraud-9", "s3://bucket/model.tar.gz"
+            ),
+        ),
+        "a model of a package": (
+            "create_model",
+            package_model_request("m", "arn:aws:sagemaker:eu-west-1:123456789012:model-package/m", ROLE, tagged),
         ),
         "a model package group": (
             "create_model_package_group",

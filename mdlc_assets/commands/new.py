@@ -1,0 +1,240 @@
+"""`mdlc new` and `mdlc land`: from a data file to a declared lifecycle with its days in the landing zone."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from mdlc_assets.declaration import LifecycleDeclaration
+    from mdlc_assets.scaffold.look import Look
+    from mdlc_assets.scaffold.propose import Choices
+
+_NAME = re.compile(r"^[a-z][a-z0-9_]{1,40}$")
+_NOTHING = "-"
+_LIVED_DAYS = 7
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    prompt="Which data file or folder",
+    help="A CSV, Parquet or JSON-lines file, or a folder of them.",
+)
+@click.option("--time", help="The column with the instant of each event.")
+@click.option("--zone", help="Zone of instants written without one, such as Europe/Brussels [default: UTC].")
+@click.option("--id", "identity", help="The column that identifies an event; `-` when there is none.")
+@click.option("--label", help="The column that says what really happened.")
+@click.option("--positive", multiple=True, help="The value of the label that counts as 1; may be given again.")
+@click.option("--label-delay", help="How long after the event labels are known: 7d, 2w [default: seen in the data].")
+@click.option(
+    "--entity", multiple=True, help="Whose event it is: customer, machine ...; may be given again; `-` for none."
+)
+@click.option("--owner", default="team:my-team", show_default=True, help="Who is called when something is wrong.")
+@click.option("--days", default=400, show_default=True, help="Start with at most so many days, the newest.")
+@click.option("--into", type=click.Path(path_type=Path), default=Path("lifecycles"), show_default=True)
+@click.option("--yes", is_flag=True, help="Ask nothing; take what the data suggest.")
+@click.option("--json", "as_json", is_flag=True, help="For scripts; asks nothing.")
+def new(name: str, data: Path, days: int, into: Path, yes: bool, as_json: bool, **options: Any) -> None:
+    """Start the lifecycle NAME from a data file.
+
+    Looks at the data, asks about what is not certain, writes <into>/NAME/defs.yaml and a test, and parts the data
+    by day into the landing zone.
+
+    \b
+    mdlc new churn --data customers.csv
+    mdlc new rain --data weather.csv --label weather --positive rain --yes
+    """
+    from mdlc_assets.declaration import DeclarationError
+    from mdlc_assets.home import Home
+    from mdlc_assets.scaffold.days import land_day
+    from mdlc_assets.scaffold.draft import draft, write_schema
+    from mdlc_assets.scaffold.look import DataError, look_at, read_rows
+    from mdlc_assets.scaffold.sample_test import test_text
+    from mdlc_assets.scaffold.write import as_text
+
+    folder = into / name
+    if not _NAME.match(name):
+        raise click.ClickException(
+            f"NAME {name!r}: a lifecycle cannot be called so. Mend: use 2 to 41 lower-case letters, digits and "
+            "underscores, a letter first."
+        )
+    if (folder / "defs.yaml").exists():
+        raise click.ClickException(f"{folder / 'defs.yaml'} is there already. Mend: choose another name, or remove it.")
+    try:
+        look = look_at(read_rows(data))
+        said = _choose(name, look, options, ask=not (yes or as_json))
+        found = draft(look, said, days)
+    except (DataError, DeclarationError) as error:
+        raise click.ClickException(str(error)) from None
+    folder.mkdir(parents=True, exist_ok=True)
+    write_schema(into)
+    comment = f"Check a change with: mdlc validate {folder / 'defs.yaml'}"
+    (folder / "defs.yaml").write_text(as_text(found.attributes, "../lifecycle.schema.json", comment), encoding="utf-8")
+    (folder / f"test_{name}.py").write_text(test_text(found.declaration), encoding="utf-8")
+    landing = Home().landing / name / "transactions"
+    for day, rows in _progress(found.days.items(), "landing days", quiet=as_json):
+        land_day(landing, day, rows)
+    following = _following(found.declaration, list(found.days), into)
+    if as_json:
+        written = {"declaration": str(folder / "defs.yaml"), "test": str(folder / f"test_{name}.py")}
+        landed = [str(day) for day in found.days]
+        click.echo(
+            json.dumps({**written, "landing": str(landing), "days": landed, "notes": found.notes, "next": following})
+        )
+        return
+    for note in found.notes:
+        click.echo(f"  {note}")
+    click.secho(f"{folder / 'defs.yaml'} is written, and {len(found.days)} days landed in {landing}.", fg="green")
+    click.echo("Next:")
+    for line in following:
+        click.echo(f"  {line}")
+
+
+@click.command()
+@click.argument("lifecycle")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--feed", default="transactions", show_default=True, help="The feed the rows belong to.")
+@click.option("--replace", is_flag=True, help="For days that are there already: take the place of what landed.")
+@click.option("--add", is_flag=True, help="For days that are there already: put the rows beside those.")
+def land(lifecycle: str, data: Path, feed: str, replace: bool, add: bool) -> None:
+    """Part DATA by day into the landing zone of LIFECYCLE.
+
+    \b
+    mdlc land churn newest.csv
+    """
+    from mdlc_assets.commands.shared import find_lifecycle
+    from mdlc_assets.home import Home
+    from mdlc_assets.scaffold.days import by_day, instants, land_day, landed_files
+    from mdlc_assets.scaffold.look import DataError, read_rows
+    from mdlc_assets.sourcing.files import LandingError
+    from mdlc_assets.sourcing.mapping import find_layout, layouts
+
+    declaration = find_lifecycle(lifecycle).declaration
+    folder = Home().landing / lifecycle / feed
+    time, zone = declaration.dataset.time, "UTC"
+    try:
+        rows = read_rows(data)
+        if feed == "transactions":
+            layout = find_layout(str(data), rows.columns, layouts(declaration))
+            time, zone = layout.names[time], layout.time_zone
+        elif time not in rows.columns:
+            raise DataError(str(data), f"rows of {feed} have no column {time!r} to part them by", f"add {time}")
+        parts = list(by_day(rows, instants(rows, time, zone)))
+    except (DataError, LandingError) as error:
+        raise click.ClickException(str(error)) from None
+    there = landed_files(folder)
+    again = [day for day, _ in parts if day in there]
+    if again and not (replace or add):
+        raise click.ClickException(
+            f"{folder}: {len(again)} of these days are there already, the first {again[0]}. Mend: --add puts the rows "
+            "beside those, --replace in their place."
+        )
+    foreign = [name for day in again for name in there[day] if name != f"{day}.parquet"]
+    if foreign and replace:
+        raise click.ClickException(
+            f"{folder / foreign[0]}: the day has {len(foreign)} files of other names, which would stay. Mend: move "
+            "them away first, or use --add."
+        )
+    for day, part in _progress(parts, "landing days"):
+        land_day(folder, day, part, beside=add)
+    count = sum(part.height for _, part in parts)
+    left_out = f"; {rows.height - count} without instant are left out" if count < rows.height else ""
+    click.echo(f"{count:,} rows on {len(parts)} days, {parts[0][0]} to {parts[-1][0]}, landed in {folder}{left_out}.")
+
+
+def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Choices:
+    from mdlc_assets.declaration.base import parse_duration
+    from mdlc_assets.scaffold.days import instants
+    from mdlc_assets.scaffold.look import DataError, day_first, has_zone, label_delay, positive_values
+    from mdlc_assets.scaffold.propose import Choices
+
+    time = options["time"] or _ask("Which column is the time?", look.times, ask)
+    if not time:
+        ambiguous = day_first(look)
+        if ambiguous:
+            raise DataError(
+                ambiguous, "day and month cannot be told apart", "write the dates as 2024-12-31 or 2024-12-31 23:59:59"
+            )
+        raise DataError(
+            "--time", "no column holds instants", "events need a time: add one, such as 2024-12-31 23:59:59"
+        )
+    when = look.column(time, "--time")
+    zone = options["zone"] or "UTC"
+    if not options["zone"] and ask and not has_zone(look.rows[when.source]):
+        zone = click.prompt("In which zone are these times?", default="UTC")
+    label = options["label"] or _ask("Which column is the label?", [n for n in look.labels if n != when.name], ask)
+    if not label:
+        names = ", ".join(seen.source for seen in look.columns.values())
+        raise DataError(
+            "--label",
+            "no column has two values, so none is certain to be the label",
+            f"name one of {names} and --positive",
+        )
+    truth = look.column(label, "--label")
+    positive = tuple(options["positive"])
+    if not positive and ask and truth.distinct > 2:
+        positive = (click.prompt(f"Which value of {truth.source} counts as 1? ({', '.join(truth.examples)})"),)
+    positive = positive or positive_values(truth)
+    taken = {when.name, truth.name}
+    identity = options["identity"] or _ask(
+        "Which column is the id? (- for none)", [i for i in look.ids if i not in taken], ask
+    )
+    entities: Sequence[str] = [e for e in options["entity"] if e != _NOTHING]
+    candidates = [e for e in look.entities if e not in {*taken, identity}]
+    if not options["entity"]:
+        first = _ask("Whose events are these? (- for nobody's)", candidates, ask)
+        entities = [first] if first else []
+    times = instants(look.rows, when.source, zone)
+    seen_delay = label_delay(times, look.rows[truth.source])
+    delay = parse_duration(options["label_delay"]) if options["label_delay"] else seen_delay
+    if ask and not options["label_delay"]:
+        delay = parse_duration(click.prompt("How long after the event is the label known?", default=f"{delay.days}d"))
+    return Choices(
+        name=name,
+        time=when.name,
+        label=truth.name,
+        positive=positive,
+        id=look.column(identity, "--id").name if identity and identity != _NOTHING else None,
+        entities=tuple(look.column(entity, "--entity").name for entity in entities),
+        zone=zone,
+        delay=max(delay, timedelta(0)),
+        owner=options["owner"],
+    )
+
+
+def _ask(question: str, candidates: Sequence[str], ask: bool) -> str | None:
+    best = candidates[0] if candidates else None
+    if not ask:
+        return best
+    others = f" (or {', '.join(candidates[1:4])})" if len(candidates) > 1 else ""
+    answer = click.prompt(f"{question}{others}", default=best or _NOTHING)
+    return None if answer == _NOTHING else answer
+
+
+def _following(declaration: LifecycleDeclaration, days: Sequence[date], into: Path) -> list[str]:
+    name, where = declaration.name, "" if into == Path("lifecycles") else f"MDLC_LIFECYCLES={into} "
+    labelled = [day for day in days if day <= days[-1] - timedelta(days=declaration.labels.delay_days)]
+    lived = labelled[-_LIVED_DAYS:]
+    return [
+        f"{where}mdlc run {name} labels history train",
+        f'{where}mdlc approve 1 --lifecycle {name} --reason "better than chance on days it had not seen"',
+        f"{where}mdlc run {name} batch_inference monitor --first {lived[0]} --last {lived[-1]}",
+    ]
+
+
+def _progress(items: Any, what: str, *, quiet: bool = False) -> Any:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True, quiet=quiet or not sys.stderr.isatty())
+    return track(list(items), what, console=console, transient=True)

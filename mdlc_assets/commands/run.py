@@ -1,0 +1,115 @@
+"""`mdlc run`: workflows of a lifecycle from the command line, by the very jobs that the UI shows."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from mdlc_assets.declaration import LifecycleDeclaration
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+# Of the days that have landed, which a workflow takes when none are named.
+_AS_OF_LAST = ("train", "retrain")
+_LABELLED = ("labels", "monitor")
+_OF_NO_DAY = ("real_time_inference", "approve")
+_WORKFLOWS = (
+    *("history", "labels", "rebuild", "train", "backtest", "batch_inference", "monitor", "report", "retrain"),
+    *("real_time_inference", "approve"),
+)
+
+
+@click.command()
+@click.argument("lifecycle")
+@click.argument("workflows", nargs=-1, required=True, type=click.Choice(_WORKFLOWS))
+@click.option("--day", type=_DAY, help="One day; the same as --first and --last.")
+@click.option(
+    "--first", type=_DAY, help="First day [default: all landed days; the last for train and batch_inference]."
+)
+@click.option("--last", type=_DAY, help="Last day.")
+@click.option("--json", "as_json", is_flag=True, help="For scripts: one object for each workflow, a line each.")
+def run(
+    lifecycle: str,
+    workflows: tuple[str, ...],
+    day: datetime | None,
+    first: datetime | None,
+    last: datetime | None,
+    as_json: bool,
+) -> None:
+    """Run WORKFLOWS of LIFECYCLE one after the other; the first that fails ends it.
+
+    \b
+    mdlc run churn labels history train
+    mdlc run churn batch_inference --day 2024-12-31
+    mdlc run churn history --first 2024-12-01 --last 2024-12-07
+
+    Exit code 0: all ran. 1: one failed, or quality stopped a day. 2: wrong options.
+    """
+    from rich.console import Console
+
+    from mdlc_assets.commands.shared import find_lifecycle
+    from mdlc_assets.demo.loop import open_loop
+    from mdlc_assets.home import Home
+
+    loop = open_loop(find_lifecycle(lifecycle), Home())
+    landed = loop.resources["landing"].feed(lifecycle, "transactions").days()
+    console = Console(stderr=True)
+    named = (day or first, day or last)
+    for workflow in workflows:
+        begin, end = _days_of(workflow, loop.lifecycle, landed, named)
+        span = f"{begin} to {end}" if end and end != begin else str(begin or "")
+        started = time.monotonic()
+        with console.status(f"{workflow} {span}"):
+            ran = loop.run(workflow, begin, end)
+        took = round(time.monotonic() - started, 1)
+        if as_json:
+            said = {"workflow": workflow, "first": begin, "last": end or begin, "success": ran.success}
+            click.echo(json.dumps(said | {"seconds": took, "error": ran.error, "run": ran.run_id}, default=str))
+        elif ran.success:
+            click.echo(f"{click.style('done', fg='green')}  {workflow} {span}  {took} s")
+        if not ran.success:
+            # A check that stops a day says why; the run's own error is only that a check did.
+            stopped = dict(reversed(ran.stopped_by))
+            reasons = "\n".join(f"{check}: {why}" for check, why in stopped.items()) or ran.error
+            if not as_json:
+                word = "stopped" if stopped else "failed"
+                click.echo(f"{click.style(word, fg='red')}  {workflow} {span}\n{reasons}", err=True)
+            sys.exit(1)
+    loop.instance.dispose()
+
+
+def _days_of(
+    workflow: str,
+    declaration: LifecycleDeclaration,
+    landed: list[date],
+    named: tuple[datetime | None, datetime | None],
+) -> tuple[date | None, date | None]:
+    if workflow in _OF_NO_DAY:
+        return None, None
+    first, last = named
+    if first or last:
+        begin = (first or last).date()  # type: ignore[union-attr]
+        end = last.date() if last else begin
+        start, stop = declaration.dataset.start, declaration.dataset.end
+        if begin < start or (stop and end > stop) or begin > end:
+            raise click.ClickException(
+                f"{begin} to {end}: {declaration.name} has days from {start} to {stop or 'now'}. Mend: choose --first "
+                "and --last among them, or change dataset.start or dataset.end of the declaration."
+            )
+        return begin, end
+    if not landed:
+        raise click.ClickException(
+            f"No file of {declaration.name} has landed. Mend: `mdlc land {declaration.name} FILE`, or put files with "
+            "the day in their names into its landing folder."
+        )
+    newest = landed[-1]
+    if workflow in _LABELLED:
+        newest = max(landed[0], newest - timedelta(days=declaration.labels.delay_days))
+    if workflow in (*_AS_OF_LAST, "batch_inference", "report", "monitor"):
+        return newest, newest
+    return landed[0], newest

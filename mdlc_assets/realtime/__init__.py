@@ -1,0 +1,1 @@
+"""The online half: from the stream to a decision in milliseconds."""

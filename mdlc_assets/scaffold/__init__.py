@@ -1,0 +1,1 @@
+"""A first declaration from data: look at it, propose, write it down, land the days."""

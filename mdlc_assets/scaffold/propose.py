@@ -1,0 +1,205 @@
+"""A first declaration out of what was seen: nothing clever, everything plain to change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import polars as pl
+
+from mdlc_assets.declaration.base import duration_name
+from mdlc_assets.scaffold.look import Look, Seen
+
+MADE_ID = "row_id"
+_MOST_NUMBERS = 30
+MOST_CLASSES = 6
+_MOST_WINDOWED = 2
+_POSITIVES_TO_JUDGE_BY = 30
+_FEWEST_POSITIVES = 10
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a person said or confirmed, under our names. Without `id` the rows get one."""
+
+    name: str
+    time: str
+    label: str
+    positive: tuple[str, ...] = ()
+    id: str | None = None
+    entities: tuple[str, ...] = ()
+    zone: str = "UTC"
+    delay: timedelta = timedelta(days=1)
+    owner: str = "team:my-team"
+
+
+@dataclass(frozen=True)
+class Span:
+    """The days that the data cover on end, and how many positives there are on them."""
+
+    first: date
+    last: date
+    positives: int
+
+    @property
+    def days(self) -> int:
+        """How many days these are."""
+        return (self.last - self.first).days + 1
+
+
+class TooFewError(ValueError):
+    """Data that no model can be trained and judged on."""
+
+
+def propose(look: Look, said: Choices, span: Span, *, quiet_days: bool = False) -> dict[str, Any]:
+    """The attributes of a declaration, in the order in which they are read. Raises `TooFewError`."""
+    windows = model_windows(said, span)
+    identity = said.id or MADE_ID
+    kept = [seen for seen in look.columns.values() if seen.name != said.label]
+    columns = {seen.name: _column(seen, said) for seen in kept}
+    if said.id is None:
+        columns = {identity: {"type": "string", "unique": True}, **columns}
+    source: dict[str, Any] = {"columns": {seen.name: seen.source for seen in kept if seen.name != seen.source}}
+    # That the label is there is said even where its name is ours.
+    source["columns"][said.label] = look.columns[said.label].source
+    source["labels_inline"] = True
+    if said.zone != "UTC":
+        source["time_zone"] = said.zone
+    if said.id is None:
+        source["id_from_row"] = True
+    label = look.columns[said.label]
+    labels: dict[str, Any] = {"column": said.label, "positive": _words(label, said.positive)}
+    labels["delay"] = duration_name(said.delay)
+    if said.positive:
+        labels["positive_values"] = list(said.positive)
+    model: dict[str, Any] = {
+        "algorithm": "xgboost",
+        "hyperparameters": {"n_estimators": 100, "max_depth": 4, "learning_rate": 0.1},
+    }
+    if said.entities:
+        model["entity"] = said.entities[0]
+    model["windows"] = windows
+    model["gate"] = {"floors": {"auc_roc": 0.6}, "approval": "person"}
+    return {
+        "name": said.name,
+        "description": f"How likely it is that {_words(label, said.positive)}.",
+        "owners": said.owner,
+        "dataset": {
+            "description": "One event a row.",
+            "start": span.first,
+            "id": identity,
+            "time": said.time,
+            **({"quiet_days": True} if quiet_days else {}),
+            "columns": columns,
+            "sources": {"files": source},
+        },
+        "labels": labels,
+        "quality": {},
+        "features": _features(look, said),
+        "model": model,
+        "monitoring": {
+            "open_loop": {"reference_days": max(7, min(28, span.days // 4))},
+            "closed_loop": {"metrics": ["auc_roc", "average_precision"]},
+        },
+        "decisions": {
+            "rules": [
+                {"name": "likely", "when": "score >= 0.5", "decide": "review", "reason": "More likely than not."}
+            ],
+            "otherwise": "pass",
+            "actions": {"pass": "Nothing is done.", "review": "A person looks at it."},
+        },
+    }
+
+
+def model_windows(said: Choices, span: Span) -> dict[str, int]:
+    """Test days with some thirty positives, and as many days before them to learn from as leave days to live through.
+
+    Raises `TooFewError`.
+    """
+    usable = span.days - math.ceil(said.delay / timedelta(days=1))
+    rate = span.positives / max(1, span.days)
+    test = max(3, min(90, usable // 3, math.ceil(_POSITIVES_TO_JUDGE_BY / max(rate, 1e-9))))
+    train = min(180, usable - test - max(1, usable // 10))
+    if train < 7 or rate * test < _FEWEST_POSITIVES:
+        raise TooFewError(
+            f"{span.days} days on end ({span.first} to {span.last}) with {span.positives} positive labels are too few: "
+            f"a model needs at least 7 days to learn from, and test days with {_FEWEST_POSITIVES} positives. Mend: "
+            "give more days, or name with --positive what is less rare"
+        )
+    return {"train_days": train, "gap_days": 0, "test_days": test}
+
+
+def _column(seen: Seen, said: Choices) -> dict[str, Any]:
+    column: dict[str, Any] = {"type": seen.type}
+    if seen.name == said.id:
+        column["unique"] = True
+    elif seen.nulls and seen.name != said.time:
+        column["nullable"] = True
+    return column
+
+
+def _words(label: Seen, positive: Sequence[str]) -> str:
+    what = label.name.removeprefix("is_").replace("_", " ")
+    return f"{what} is {' or '.join(positive)}" if positive else f"{what} holds"
+
+
+def _features(look: Look, said: Choices) -> dict[str, Any]:
+    left_out = {said.time, said.label, said.id, *said.entities}
+    free = [seen for seen in look.columns.values() if seen.name not in left_out]
+    numbers = [seen for seen in free if seen.type in ("integer", "float")]
+    rows: dict[str, str] = {}
+    for seen in numbers[:_MOST_NUMBERS]:
+        rows[seen.name] = f"coalesce({quoted(seen.name)}, 0)" if seen.nulls else quoted(seen.name)
+    for seen in free:
+        if seen.type == "boolean":
+            rows[seen.name] = f"coalesce({quoted(seen.name)}, false)" if seen.nulls else quoted(seen.name)
+        elif seen.type == "string" and 2 <= seen.distinct <= MOST_CLASSES:
+            rows |= dict(_classes(seen))
+    rows |= _of_the_time(look, said)
+    windows = []
+    for entity in said.entities:
+        aggregate = {f"{entity}_events": "count"}
+        aggregate |= {f"{entity}_mean_{seen.name}": f"mean({quoted(seen.name)})" for seen in numbers[:_MOST_WINDOWED]}
+        windows.append({"entity": entity, "windows": ["1d", "7d", "30d"], "aggregate": aggregate})
+    return {"rows": rows} | ({"windows": windows} if windows else {})
+
+
+def _classes(seen: Seen) -> Iterator[tuple[str, str]]:
+    taken: set[str] = set()
+    for value in seen.examples:
+        word = "".join(c if c.isascii() and c.isalnum() else "_" for c in value.lower()).strip("_") or "other"
+        name = f"{seen.name}_{word}"
+        if name not in taken:
+            taken.add(name)
+            text = value.replace("'", "''")
+            yield name, f"coalesce({quoted(seen.name)} = '{text}', false)"
+
+
+def _of_the_time(look: Look, said: Choices) -> dict[str, str]:
+    time = quoted(said.time)
+    names = set(look.columns)
+    made = {"weekday": f"date_part('isodow', {time})", "hour": f"date_part('hour', {time})"}
+    if look.columns[said.time].distinct * 2 < look.rows.height or _at_midnight(look, said):
+        del made["hour"]
+    if _at_midnight(look, said):
+        made["month"] = f"date_part('month', {time})"
+    return {name: text for name, text in made.items() if name not in names}
+
+
+def _at_midnight(look: Look, said: Choices) -> bool:
+    cells = look.rows[look.columns[said.time].source]
+    if cells.dtype == pl.String:
+        return not cells.head(1_000).str.contains(":").any()
+    return cells.dtype == pl.Date
+
+
+def quoted(name: str) -> str:
+    """A column's name in an expression, in quotes where the language has a use for the word itself."""
+    try:
+        plain = pl.sql_expr(name).meta.root_names() == [name]
+    except pl.exceptions.PolarsError:
+        plain = False
+    return name if plain else f'"{name}"'

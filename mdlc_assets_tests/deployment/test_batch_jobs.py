@@ -1,0 +1,146 @@
+"""Batch predictions by transform jobs: the scores of this process, nothing left behind, nothing half written."""
+
+from __future__ import annotations
+
+import sys
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from mdlc_assets.asset_style import asset_key
+from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.declaration.deployment import Batch, Deployment
+from mdlc_assets.deployment.assets import deployment_definitions
+from mdlc_assets.resources.lake import Lake
+from mdlc_assets.resources.registry import Candidate, Registry
+from mdlc_assets.resources.sagemaker.client import SageMaker
+from mdlc_assets.training.algorithms import FittedModel
+from mdlc_assets.training.foreign import ForeignModel
+from mdlc_assets_tests.deployment.models import fit_model
+from mdlc_assets_tests.training.training_frames import training_frame
+
+THERE = Deployment(batch=Batch(score_on="sagemaker", payload_mb=1), real_time=None)
+
+
+class Platform:
+    """A lake with some days of features, and a registry with one approved model."""
+
+    def __init__(self, root: Path, lifecycle: LifecycleDeclaration, model: FittedModel, service: SageMaker) -> None:
+        self.lifecycle, self.service = lifecycle, service
+        self.lake = Lake(root=str(root / "lake"))
+        self.registry = Registry(tracking_uri=f"sqlite:///{root}/mlflow.db", artifact_root=str(root / "artifacts"))
+        rows, plan = training_frame(lifecycle)
+        self.days = plan.whole.days()[:3]
+        self.rows = {day: rows.filter(pl.col(lifecycle.dataset.time).dt.date() == day) for day in self.days}
+        # A day on which nothing happened.
+        self.rows[self.days[1]] = self.rows[self.days[1]].clear()
+        features = self.lake.table(lifecycle.name, "features")
+        for day, frame in self.rows.items():
+            features.write_day(day, frame.drop("part"))
+        files = {f"model/{name}": content for name, content in model.files().items()}
+        made = self.registry.register(
+            lifecycle.name, Candidate("2018-06-01", model.digest(), files, model.features, {}, {})
+        )
+        self.registry.record(lifecycle.name, "approve", made, "ann", "good enough")
+        self.registry.point(lifecycle.name, "champion", made)
+
+    def run(self) -> dg.ExecuteInProcessResult:
+        resources = {"lake": self.lake, "registry": self.registry, "sagemaker": self.service}
+        wanted = dg.AssetSelection.assets(asset_key(self.lifecycle, "batch_predictions"))
+        definitions = dg.Definitions.merge(
+            deployment_definitions(self.lifecycle),
+            dg.Definitions(resources=resources, jobs=[dg.define_asset_job("score", wanted)]),
+        )
+        tags = {
+            "dagster/asset_partition_range_start": self.days[0].isoformat(),
+            "dagster/asset_partition_range_end": self.days[-1].isoformat(),
+        }
+        job = definitions.resolve_job_def("score")
+        return job.execute_in_process(instance=dg.DagsterInstance.ephemeral(), tags=tags, raise_on_error=False)
+
+    def scored(self, day: date) -> pl.DataFrame:
+        return self.lake.table(self.lifecycle.name, "batch_predictions").read_day(day)
+
+    def left(self) -> list[object]:
+        """What a transform has left behind."""
+        return [*self.service.client().list_models()["Models"], *self.service.storage("transforms").names("")]
+
+
+def _failure(ran: dg.ExecuteInProcessResult) -> str:
+    return "".join(
+        event.step_failure_data.error.to_string()
+        for event in ran.all_events
+        if event.is_step_failure and event.step_failure_data.error
+    )
+
+
+def test_a_transform_job_gives_the_scores_of_this_process(payments_fraud: LifecycleDeclaration, tmp_path: Path) -> None:
+    lifecycle = payments_fraud.model_copy(update={"deployment": THERE})
+    model = fit_model(1, tuple(lifecycle.features.names()))
+    platform = Platform(tmp_path, lifecycle, model, SageMaker(root=str(tmp_path / "sagemaker")))
+    assert platform.run().success
+    kept = [lifecycle.dataset.id, lifecycle.dataset.time, lifecycle.model.entity]
+    for day, rows in platform.rows.items():
+        found = platform.scored(day)
+        assert found.select(kept).equals(rows.select(kept))
+        assert found["score"].to_list() == (model.score(rows).tolist() if rows.height else [])
+    (job,) = platform.service.client().list_transform_jobs()["TransformJobSummaries"]
+    about = platform.service.client().describe_transform_job(TransformJobName=job["TransformJobName"])
+    assert about["DataProcessing"] == {"InputFilter": "$[1:]", "JoinSource": "Input", "OutputFilter": "$[0,-1]"}
+    assert platform.left() == []
+
+
+def test_a_job_that_fails_says_why_and_writes_nothing(payments_fraud: LifecycleDeclaration, tmp_path: Path) -> None:
+    lifecycle = payments_fraud.model_copy(update={"deployment": THERE})
+    model = fit_model(1, tuple(lifecycle.features.names()))
+    service = SageMaker(root=str(tmp_path / "sagemaker"), image="team/nothing-stands-in:1")
+    platform = Platform(tmp_path, lifecycle, model, service)
+    ran = platform.run()
+    assert not ran.success
+    assert "nothing on this machine stands in for the image team/nothing-stands-in:1" in _failure(ran)
+    assert platform.lake.table(lifecycle.name, "batch_predictions").days() == []
+    assert platform.left() == []
+
+
+ALGORITHM = "arn:aws:sagemaker:us-east-1:123456789012:algorithm/fraud-9"
+# Answers as AWS's algorithms do: a line of JSON for a line of CSV.
+_BOUGHT = """
+import http.server, json, os, pathlib
+shift = float((pathlib.Path(os.environ["MDLC_ML_ROOT"]) / "model" / "shift").read_text())
+class Handler(http.server.BaseHTTPRequestHandler):
+    def answer(self, body=b""):
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def do_GET(self):
+        self.answer()
+    def do_POST(self):
+        lines = self.rfile.read(int(self.headers["content-length"])).decode().splitlines()
+        firsts = [float(line.split(",")[0]) for line in lines]
+        self.answer("".join(json.dumps({"score": 1 / (1 + abs(x - shift))}) + "\\n" for x in firsts).encode())
+    def log_message(self, *rest): pass
+http.server.HTTPServer(("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler).serve_forever()
+"""
+
+
+def test_a_bought_model_is_scored_by_its_own_image_whatever_is_declared(
+    payments_fraud: LifecycleDeclaration, tmp_path: Path
+) -> None:
+    from mdlc_assets.resources.sagemaker.archives import packed
+
+    lifecycle = payments_fraud.model_copy(update={"deployment": Deployment(real_time=None)})
+    names = lifecycle.features.names()
+    model = ForeignModel(ALGORITHM, names, packed({"shift": b"0.5"}), image=ALGORITHM)
+    service = SageMaker(root=str(tmp_path / "sagemaker"), commands={ALGORITHM: [sys.executable, "-c", _BOUGHT]})
+    platform = Platform(tmp_path, lifecycle, model, service)
+    assert platform.run().success
+    for day, rows in platform.rows.items():
+        assert platform.scored(day)["score"].to_list() == pytest.approx(
+            (1 / (1 + (rows[names[0]] - 0.5).abs())).to_list()
+        )
+    assert platform.left() == []
+    assert service.client().list_model_packages()["ModelPackageSummaryList"] == []
