@@ -16,7 +16,7 @@ from typing import Any
 
 import dagster as dg
 
-from mdlc_assets.definitions import build_definitions
+from mdlc_assets.definitions import build_definitions, kept_for_good
 from mdlc_assets.resources.alerts import Alerts
 from mdlc_assets.resources.catalogue import Catalogue
 from mdlc_assets.resources.lake import Lake
@@ -58,5 +58,6 @@ def production_resources(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 @dg.definitions
+@kept_for_good()
 def defs() -> dg.Definitions:
     return build_definitions(resource_overrides=production_resources(os.environ))

@@ -7,7 +7,7 @@ import dagster as dg
 import numpy as np
 
 from mdlc_assets import plots
-from mdlc_assets.asset_style import asset_key, daily_asset, days_in_run, frame_schema, plain_asset
+from mdlc_assets.asset_style import asset_key, daily_asset, days_in_run, frame_schema, plain_asset, read_once
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.algorithms import algorithm_kind
 from mdlc_assets.declaration.deployment import RealTime
@@ -53,6 +53,7 @@ def _batch_predictions(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
         description="The champion's score for each event of the day, from 0 (harmless) to 1, and the version of "
         "the model that gave it. A version that nobody approved never scores.",
     )
+    @read_once
     def batch_predictions(
         context: dg.AssetExecutionContext, lake: Lake, registry: Registry, sagemaker: SageMaker
     ) -> dg.MaterializeResult:
@@ -119,6 +120,7 @@ def _scores_check(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
             )
         ],
     )
+    @read_once
     def scores(
         context: dg.AssetCheckExecutionContext, lake: Lake
     ) -> Iterator[dg.AssetCheckEvaluation | dg.AssetCheckResult]:
@@ -163,6 +165,7 @@ def _endpoint(lifecycle: LifecycleDeclaration, declared: RealTime) -> dg.AssetsD
         "/invocations, GET /metrics. A changeover loses no request; a version that does not prove itself, or sets "
         "off an alarm while it bakes, leaves the one before it in service.",
     )
+    @read_once
     def endpoint(
         context: dg.AssetExecutionContext, registry: Registry, endpoints: Endpoints, sagemaker: SageMaker
     ) -> dg.MaterializeResult:
@@ -206,6 +209,7 @@ def _answers_check(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
         name="endpoint_answers",
         description="Rows of the newest day of features get from the endpoint the scores that batch gives them.",
     )
+    @read_once
     def endpoint_answers(lake: Lake, registry: Registry, sagemaker: SageMaker) -> dg.AssetCheckResult:
         version = served_version(sagemaker, lifecycle.name)
         if version is None:

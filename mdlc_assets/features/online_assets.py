@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from mdlc_assets.asset_style import asset_key, plain_asset
+from mdlc_assets.asset_style import asset_key, plain_asset, read_once
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.features.online import StoreAwayError, online_fingerprint
 from mdlc_assets.features.online_filling import fill_store
@@ -27,6 +27,7 @@ def _online_features(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
         "decision in real time reads. Days of the lake that are new or have changed are brought in, with the labels "
         "that have become known; what no window reaches any more is let go.",
     )
+    @read_once
     def online_features(lake: Lake, online_store: OnlineStore) -> dg.MaterializeResult:
         try:
             filling = fill_store(lifecycle, lake, online_store.store)

@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 
 from mdlc_assets import plots
-from mdlc_assets.asset_style import asset_key, daily_asset, days_in_run, frame_schema
+from mdlc_assets.asset_style import asset_key, daily_asset, days_in_run, frame_schema, read_once
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.integration.rules import RuleError, RuleSet
 from mdlc_assets.resources.lake import DayAbsentError, Lake
@@ -30,6 +30,7 @@ def integration_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         description=f"A decision for each event of the day, by the first rule that holds, and the action it "
         f"leads to. Rules: {said}; otherwise {lifecycle.decisions.otherwise}.",
     )
+    @read_once
     def decisions(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
         rules = RuleSet(lifecycle.decisions)
         version = lifecycle.fingerprint("decisions")
@@ -66,6 +67,7 @@ def integration_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         specs=[dg.AssetCheckSpec("rates", asset=key, description="No decision is suddenly three times as frequent.")],
         name=f"{name}_decisions_checks",
     )
+    @read_once
     def rates(
         context: dg.AssetCheckExecutionContext, lake: Lake
     ) -> Iterator[dg.AssetCheckEvaluation | dg.AssetCheckResult]:

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from mdlc_assets import plots
-from mdlc_assets.asset_style import asset_key, daily_asset, days_before, days_in_run
+from mdlc_assets.asset_style import asset_key, daily_asset, days_before, days_in_run, read_once
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.monitoring.checks import monitoring_checks
 from mdlc_assets.monitoring.closed_loop import realised, with_slices
@@ -41,6 +41,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         description="A sketch of each input of the day, at most 512 weighted points: what later days are compared "
         "with, without reading the rows again.",
     )
+    @read_once
     def drift_profile(context: dg.AssetExecutionContext, lake: Lake) -> None:
         record = Record(lifecycle, lake)
         table = lake.table(name, "drift_profile")
@@ -57,6 +58,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         "learnt from: distances, alarm, and the performance to be expected. Needs no labels. Drift alone does not "
         "ask for retraining.",
     )
+    @read_once
     def open_loop_report(context: dg.AssetExecutionContext, lake: Lake, registry: Registry) -> None:
         record = Record(lifecycle, lake)
         documents = lake.documents(name, "open_loop_report")
@@ -86,6 +88,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         "the last days together with intervals, calibration, declared slices, beside what the gate promised; and how "
         "late the labels were.",
     )
+    @read_once
     def closed_loop_report(context: dg.AssetExecutionContext, lake: Lake) -> None:
         record = Record(lifecycle, lake)
         slices = monitors.closed_loop.slices
@@ -134,6 +137,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         description="What the declared policy says as of the day: none, wait, retrain, recalibrate or stop, with its "
         "reasons. The sensor only acts on it.",
     )
+    @read_once
     def retrain_decision(context: dg.AssetExecutionContext, lake: Lake) -> None:
         record = Record(lifecycle, lake)
         for day in days_in_run(context):
@@ -168,6 +172,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         description="One HTML page for the day: what changed, since when, how bad it is, who is called, what to do; "
         "and the front page over all lifecycles. Problems that are new, worse or over are told to their owners.",
     )
+    @read_once
     def daily_report(context: dg.AssetExecutionContext, lake: Lake, reports: Reports, alerts: Alerts) -> None:
         record = Record(lifecycle, lake)
         for day in days_in_run(context):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from mdlc_assets.asset_style import asset_key, days_in_run
+from mdlc_assets.asset_style import asset_key, days_in_run, read_once
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.resources.lake import Lake
 from mdlc_assets.training.model_card import verdict_text
@@ -26,6 +26,7 @@ def gate_check(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
         ],
         name=f"{name}_gate",
     )
+    @read_once
     def gate(
         context: dg.AssetCheckExecutionContext, lake: Lake
     ) -> Iterator[dg.AssetCheckEvaluation | dg.AssetCheckResult]:
