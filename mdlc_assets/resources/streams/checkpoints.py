@@ -130,8 +130,8 @@ class LocalCheckpoints:
                 "INSERT OR IGNORE INTO shards VALUES (?, ?, '', 0, 0, '', 0, 0, 0, '')", (self.application, shard)
             )
             row = self._connection.execute(
-                "UPDATE shards SET owner = ?, token = token + 1, until = ?, seen = ? WHERE application = ? AND shard = ? "
-                "AND (until < ? OR owner IN ('', ?)) RETURNING token, position",
+                "UPDATE shards SET owner = ?, token = token + 1, until = ?, seen = ? "
+                "WHERE application = ? AND shard = ? AND (until < ? OR owner IN ('', ?)) RETURNING token, position",
                 (owner, now + seconds, now, self.application, shard, now, owner),
             ).fetchone()
         return row and Lease(shard, owner, row[0], after_of(row[1]), row[1] == ENDED)
@@ -158,7 +158,8 @@ class LocalCheckpoints:
     def release(self, lease: Lease) -> None:
         with transaction(self._connection):
             self._connection.execute(
-                "UPDATE shards SET owner = '', until = 0 WHERE application = ? AND shard = ? AND token = ? AND owner = ?",
+                "UPDATE shards SET owner = '', until = 0 "
+                "WHERE application = ? AND shard = ? AND token = ? AND owner = ?",
                 (self.application, lease.shard, lease.token, lease.owner),
             )
 

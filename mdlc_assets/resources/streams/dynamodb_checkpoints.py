@@ -1,6 +1,6 @@
 """Checkpoints in a DynamoDB table, by conditional writes; see checkpoints.py for what they promise.
 
-One table serves all applications: partition key `application`, sort key `item` (`shard#...` or `worker#...`), both text.
+One table serves all applications: partition key `application`, sort key `item` (`shard#...` or `worker#...`), text.
 """
 
 from __future__ import annotations
@@ -70,9 +70,18 @@ class DynamoCheckpoints:
             "#position = if_not_exists(#position, :empty), behind_ms = if_not_exists(behind_ms, :none), "
             "events = if_not_exists(events, :none), event_time = if_not_exists(event_time, :empty)",
             "attribute_not_exists(#until) OR #until < :now OR #owner = :empty OR #owner = :owner",
-            {":owner": owner, ":none": 0, ":one": 1, ":until": _number(now + seconds), ":now": _number(now), ":empty": ""},
+            {
+                ":owner": owner,
+                ":none": 0,
+                ":one": 1,
+                ":until": _number(now + seconds),
+                ":now": _number(now),
+                ":empty": "",
+            },
         )
-        return row and Lease(shard, owner, int(row["token"]), after_of(row["position"]), row["position"] == ENDED)
+        if row is None:
+            return None
+        return Lease(shard, owner, int(row["token"]), after_of(row["position"]), row["position"] == ENDED)
 
     def write(
         self, lease: Lease, seconds: float, progress: Progress, *, after: str | None = None, ended: bool = False

@@ -10,11 +10,21 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from mdlc_assets.resources.streams.records import Batch, Record, Shard, even_ranges, hash_of, refuse_large
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
+
+from mdlc_assets.resources.streams.records import (
+    Batch,
+    Record,
+    Shard,
+    StreamAwayError,
+    even_ranges,
+    hash_of,
+    refuse_large,
+)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS shards (
@@ -26,6 +36,7 @@ CREATE TABLE IF NOT EXISTS records (
 CREATE INDEX IF NOT EXISTS records_by_shard ON records (shard, sequence);
 """
 _TRIM_EVERY = 60.0
+_PATIENCE = 30.0
 
 
 class EmbeddedStream:
@@ -43,7 +54,7 @@ class EmbeddedStream:
     def put(self, entries: Sequence[tuple[str, bytes]]) -> None:
         """Append records; they are on disk when it returns. Raises ValueError for one that is too large."""
         refuse_large(entries)
-        with self._transaction():
+        with _away(self.path), self._transaction():
             shards = [shard for shard in self.shards() if not shard.closed]
             now = _now_ms()
             self._connection.executemany(
@@ -68,18 +79,20 @@ class EmbeddedStream:
 
     def read(self, shard: str, after: str | None, limit: int) -> Batch:
         """The records that follow `after`, oldest first. Those past retention are not given."""
-        rows = self._connection.execute(
-            "SELECT sequence, key, data, arrived FROM records WHERE shard = ? AND sequence > ? AND arrived >= ? "
-            "ORDER BY sequence LIMIT ?",
-            (shard, int(after or 0), self._horizon(), limit + 1),
-        ).fetchall()
+        # One look at both: a shard that is closed between two would seem read to its end before it was.
+        with _away(self.path), self._transaction("DEFERRED"):
+            rows = self._connection.execute(
+                "SELECT sequence, key, data, arrived FROM records WHERE shard = ? AND sequence > ? AND arrived >= ? "
+                "ORDER BY sequence LIMIT ?",
+                (shard, int(after or 0), self._horizon(), limit + 1),
+            ).fetchall()
+            closed = self._connection.execute("SELECT closed_at FROM shards WHERE name = ?", (shard,)).fetchone()
         records = tuple(
             Record(shard, str(sequence), key, data, datetime.fromtimestamp(arrived / 1000, UTC))
             for sequence, key, data, arrived in rows[:limit]
         )
         if len(rows) > limit:
             return Batch(records, max(1, _now_ms() - rows[limit][3]))
-        closed = self._connection.execute("SELECT closed_at FROM shards WHERE name = ?", (shard,)).fetchone()
         return Batch(records, 0, ended=closed is None or closed[0] is not None)
 
     def reshard(self, count: int) -> None:
@@ -101,33 +114,51 @@ class EmbeddedStream:
     def _horizon(self) -> int:
         return _now_ms() - self.retention // timedelta(milliseconds=1)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with transaction(self._connection):
-            yield
+    def _transaction(self, kind: str = "IMMEDIATE") -> AbstractContextManager[None]:
+        return transaction(self._connection, kind)
 
 
 def open_database(path: Path, schema: str) -> sqlite3.Connection:
     """A connection whose commits are on disk when they return, and that waits for other processes' commits."""
-    connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    with transaction(connection):
-        for statement in schema.split(";"):
-            connection.execute(statement)
+    connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+    # SQLite does not wait for a lock on a file that another process makes at this moment.
+    for attempt in Retrying(
+        retry=retry_if_exception_type(sqlite3.OperationalError),
+        stop=stop_after_delay(_PATIENCE),
+        wait=wait_random(0.005, 0.05),
+        reraise=True,
+    ):
+        with attempt:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            with transaction(connection):
+                for statement in schema.split(";"):
+                    connection.execute(statement)
     return connection
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All of what is written inside, or none; other writers wait."""
-    connection.execute("BEGIN IMMEDIATE")
+def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """All of what is written inside, or none; other writers wait. DEFERRED: what is read inside is of one instant."""
+    connection.execute(f"BEGIN {kind}")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
+
+
+@contextmanager
+def _away(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StreamAwayError(
+            f"the stream {path} does not answer: {error}. Mend: see that the disk has room and that no other process "
+            "holds a lock on the file."
+        ) from error
 
 
 def _shard_of(shards: Sequence[Shard], key: str) -> str:

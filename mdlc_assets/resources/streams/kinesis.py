@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, timedelta
 from typing import Any
@@ -43,10 +43,10 @@ class KinesisStream:
             self.client.increase_stream_retention_period(StreamName=self.name, RetentionPeriodHours=hours)
 
     def put(self, entries: Sequence[tuple[str, bytes]]) -> None:
-        """Append records. Those that Kinesis refuses are sent again; raises StreamAwayError when it keeps refusing."""
+        """Append records, those that Kinesis refuses again and again until StreamAwayError."""
         refuse_large(entries)
         for part in _parts(entries):
-            left = part
+            left: Sequence[tuple[str, bytes]] = part
             for attempt in Retrying(
                 retry=retry_if_exception_type(StreamAwayError),
                 stop=stop_after_attempt(self._attempts),
@@ -57,8 +57,8 @@ class KinesisStream:
                     left = self._put_once(left)
                     if left:
                         raise StreamAwayError(
-                            f"stream {self.name} refused {len(left)} of {len(part)} records. Mend: give it more shards, "
-                            "or send more slowly."
+                            f"stream {self.name} refused {len(left)} of {len(part)} records. Mend: give it more "
+                            "shards, or send more slowly."
                         )
 
     def _put_once(self, entries: Sequence[tuple[str, bytes]]) -> Sequence[tuple[str, bytes]]:
@@ -84,7 +84,7 @@ class KinesisStream:
                 asked = {"NextToken": page["NextToken"]}
 
     def read(self, shard: str, after: str | None, limit: int) -> Batch:
-        """The records that follow `after`; raises StreamAwayError when the shard is read too often or does not answer."""
+        """What follows `after`; raises StreamAwayError when the shard does not answer or is read too often."""
         with away_errors(self.name):
             answer = self._get(shard, after, min(limit, _MOST_READ))
         records = tuple(
@@ -138,13 +138,13 @@ def _parts(entries: Sequence[tuple[str, bytes]]) -> Iterator[list[tuple[str, byt
     """As many at a time as one call takes."""
     part: list[tuple[str, bytes]] = []
     size = 0
-    weight: Callable[[tuple[str, bytes]], int] = lambda entry: len(entry[0].encode()) + len(entry[1])  # noqa: E731
     for entry in entries:
-        if part and (len(part) == _MOST_RECORDS or size + weight(entry) > _MOST_BYTES):
+        weight = len(entry[0].encode()) + len(entry[1])
+        if part and (len(part) == _MOST_RECORDS or size + weight > _MOST_BYTES):
             yield part
             part, size = [], 0
         part.append(entry)
-        size += weight(entry)
+        size += weight
     if part:
         yield part
 

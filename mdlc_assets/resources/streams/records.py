@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Protocol
 
 HASHES = 1 << 128
@@ -14,7 +15,7 @@ MOST_BYTES = 1 << 20
 
 
 class StreamAwayError(ConnectionError):
-    """The stream, or the table of checkpoints, does not answer or asks for patience: what was asked may be asked again."""
+    """The stream, or the table of checkpoints, does not answer or asks for patience: it may be asked again."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def hash_of(key: str) -> int:
 def even_ranges(count: int) -> list[tuple[int, int]]:
     """First and last hash of `count` shards of the same width."""
     edges = [HASHES * i // count for i in range(count + 1)]
-    return [(first, after - 1) for first, after in zip(edges, edges[1:], strict=False)]
+    return [(first, after - 1) for first, after in pairwise(edges)]
 
 
 def refuse_large(entries: Sequence[tuple[str, bytes]]) -> None:
