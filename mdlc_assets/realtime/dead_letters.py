@@ -2,8 +2,8 @@
 
     <landing>/<lifecycle>/dead_letter/date=2018-04-01/<shard>-<first>-<last>.jsonl
 
-One line each: shard, sequence number, when it arrived (the day of the folder), key, kind, reason, and the record itself:
-as `text` where it is UTF-8, or else as `base64`. Files are whole or absent; one written again replaces itself.
+One line each: shard, sequence number, when it arrived (the day of the folder), key, kind, reason, and the record
+itself: as `text` where it is UTF-8, or else as `base64`. Files are whole or absent; one written again replaces itself.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class DeadLetters:
         found = {}
         for name in self._names(day):
             for letter in self._read(name):
-                found[letter.record.shard, letter.record.sequence] = letter
+                found[letter.record.shard, int(letter.record.sequence)] = letter
         return [found[key] for key in sorted(found)]
 
     def counts(self, day: date) -> dict[str, int]:
@@ -74,7 +74,7 @@ class DeadLetters:
         return dict(sorted(Counter(letter.kind for letter in self.of_day(day)).items()))
 
     def redrive(self, reader: RecordReader, stream: Stream, day: date) -> Redriven:
-        """Put those of a day that can be read by now, because they or the declaration were mended, back into the stream.
+        """Put those of a day back into the stream that can be read by now, since they or the declaration were mended.
 
         Killed in between, it sends some again the next time, which makes no difference downstream.
         """

@@ -88,7 +88,9 @@ class StreamWorker:
 
     def _turn(self, shard: str) -> Handled | None:
         """One batch of a shard; None when there was nothing."""
-        began, held = time.monotonic(), self._held[shard]
+        began, held = time.monotonic(), self._held.get(shard)
+        if held is None:
+            return None
         try:
             batch = self._patiently(shard, "stream", lambda: self.stream.read(shard, held.lease.after, self.pace.batch))
             if batch is None:
@@ -192,9 +194,11 @@ class StreamWorker:
         ]
 
     def _empty(self) -> bool:
-        """Whether this worker holds all there is to read, and found nothing."""
+        """Whether what this worker does not hold is held by others."""
         try:
-            return set(self._ready_shards()) <= self._held.keys()
+            entries, now = self.checkpoints.entries(), time.time()
+            others = {name for name, e in entries.items() if e.owner not in ("", self.owner) and e.until > now}
+            return set(self._ready_shards()) <= self._held.keys() | others
         except StreamAwayError:
             return False
 

@@ -11,9 +11,9 @@ import sqlite3
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from mdlc_assets.resources.streams.embedded import open_database, transaction
+from mdlc_assets.resources.streams.embedded import disk_errors, open_database, transaction
 
 ENDED = "9" * 64
 """The position of a shard that was read to its end."""
@@ -109,15 +109,15 @@ class LocalCheckpoints:
 
     def __init__(self, path: Path, application: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.application = application
+        self.application, self.path = application, path
         self._connection: sqlite3.Connection = open_database(path, _SCHEMA)
 
     def entries(self) -> dict[str, Entry]:
-        rows = self._connection.execute(
+        rows = self._rows(
             "SELECT shard, owner, until, position, seen, behind_ms, events, event_time FROM shards "
             "WHERE application = ? ORDER BY shard",
-            (self.application,),
-        ).fetchall()
+            self.application,
+        )
         return {
             shard: Entry(shard, owner, until, after_of(position), position == ENDED, seen, Progress(*said))
             for shard, owner, until, position, seen, *said in rows
@@ -125,7 +125,7 @@ class LocalCheckpoints:
 
     def take(self, shard: str, owner: str, seconds: float) -> Lease | None:
         now = time.time()
-        with transaction(self._connection):
+        with disk_errors(self.path), transaction(self._connection):
             self._connection.execute(
                 "INSERT OR IGNORE INTO shards VALUES (?, ?, '', 0, 0, '', 0, 0, 0, '')", (self.application, shard)
             )
@@ -140,7 +140,7 @@ class LocalCheckpoints:
         self, lease: Lease, seconds: float, progress: Progress, *, after: str | None = None, ended: bool = False
     ) -> Lease:
         now, position = time.time(), position_of(after, ended)
-        with transaction(self._connection):
+        with disk_errors(self.path), transaction(self._connection):
             changed = self._connection.execute(
                 "UPDATE shards SET until = ?, seen = ?, behind_ms = ?, events = ?, event_time = ?, "
                 "position = CASE WHEN ? = '' THEN position ELSE ? END "
@@ -156,7 +156,7 @@ class LocalCheckpoints:
         return Lease(lease.shard, lease.owner, lease.token, after or lease.after, ended or lease.ended)
 
     def release(self, lease: Lease) -> None:
-        with transaction(self._connection):
+        with disk_errors(self.path), transaction(self._connection):
             self._connection.execute(
                 "UPDATE shards SET owner = '', until = 0 "
                 "WHERE application = ? AND shard = ? AND token = ? AND owner = ?",
@@ -164,23 +164,28 @@ class LocalCheckpoints:
             )
 
     def greet(self, owner: str, seconds: float) -> None:
-        with transaction(self._connection):
+        with disk_errors(self.path), transaction(self._connection):
             self._connection.execute(
                 "INSERT OR REPLACE INTO workers VALUES (?, ?, ?)", (self.application, owner, time.time() + seconds)
             )
 
     def leave(self, owner: str) -> None:
-        with transaction(self._connection):
+        with disk_errors(self.path), transaction(self._connection):
             self._connection.execute(
                 "DELETE FROM workers WHERE application = ? AND owner = ?", (self.application, owner)
             )
 
     def workers(self) -> list[str]:
-        rows = self._connection.execute(
+        rows = self._rows(
             "SELECT owner FROM workers WHERE application = ? AND until >= ? ORDER BY owner",
-            (self.application, time.time()),
+            self.application,
+            time.time(),
         )
         return [owner for (owner,) in rows]
+
+    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with disk_errors(self.path):
+            return self._connection.execute(query, values).fetchall()
 
 
 def position_of(after: str | None, ended: bool) -> str:

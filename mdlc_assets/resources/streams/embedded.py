@@ -54,7 +54,7 @@ class EmbeddedStream:
     def put(self, entries: Sequence[tuple[str, bytes]]) -> None:
         """Append records; they are on disk when it returns. Raises ValueError for one that is too large."""
         refuse_large(entries)
-        with _away(self.path), self._transaction():
+        with disk_errors(self.path), self._transaction():
             shards = [shard for shard in self.shards() if not shard.closed]
             now = _now_ms()
             self._connection.executemany(
@@ -80,7 +80,7 @@ class EmbeddedStream:
     def read(self, shard: str, after: str | None, limit: int) -> Batch:
         """The records that follow `after`, oldest first. Those past retention are not given."""
         # One look at both: a shard that is closed between two would seem read to its end before it was.
-        with _away(self.path), self._transaction("DEFERRED"):
+        with disk_errors(self.path), self._transaction("DEFERRED"):
             rows = self._connection.execute(
                 "SELECT sequence, key, data, arrived FROM records WHERE shard = ? AND sequence > ? AND arrived >= ? "
                 "ORDER BY sequence LIMIT ?",
@@ -151,12 +151,13 @@ def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iter
 
 
 @contextmanager
-def _away(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
+    """A disk that is full or locked, as StreamAwayError."""
     try:
         yield
     except sqlite3.OperationalError as error:
         raise StreamAwayError(
-            f"the stream {path} does not answer: {error}. Mend: see that the disk has room and that no other process "
+            f"{path} does not answer: {error}. Mend: see that the disk has room and that no other process "
             "holds a lock on the file."
         ) from error
 

@@ -67,7 +67,7 @@ class KinesisStream:
             answer = self.client.put_records(
                 StreamName=self.name, Records=[{"PartitionKey": key, "Data": data} for key, data in entries]
             )
-        if not answer["FailedRecordCount"]:
+        if not answer.get("FailedRecordCount"):
             return []
         return [entry for entry, said in zip(entries, answer["Records"], strict=True) if said.get("ErrorCode")]
 
