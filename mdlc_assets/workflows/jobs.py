@@ -63,6 +63,11 @@ _WORKFLOWS: dict[str, tuple[str, tuple[str, ...]]] = {
         "Changes the endpoint over to the champion, and fills the online store.",
         ("endpoint", "online_features"),
     ),
+    "online_fill": ("Brings the online store up to the lake: new and changed days, labels.", ("online_features",)),
+    "online_day": (
+        "A day in real time, looked at afterwards: is what the online store answers what the features have?",
+        ("online_consistency",),
+    ),
 }
 
 
