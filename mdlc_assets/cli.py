@@ -201,14 +201,17 @@ def rollback(reason: str, approver: str, lifecycle: str) -> None:
 @click.option("--lifecycle", default="payments_fraud", show_default=True)
 def audit(verify: bool, expect: str, transaction: str, day: datetime | None, lifecycle: str) -> None:
     """The audit trail: who decided what about which version, and why."""
-    from mdlc_assets.definitions import embedded_resources
     from mdlc_assets.home import Home
     from mdlc_assets.integration.trace import approvals_of, sightings
+    from mdlc_assets.production import UnsetError, resources_here
     from mdlc_assets.resources.registry import UnknownVersionError
     from mdlc_assets.training.verification import record_problems
 
     declaration, home = _lifecycle(lifecycle).declaration, Home()
-    resources = embedded_resources(home)
+    try:
+        resources = resources_here(home, os.environ)
+    except UnsetError as error:
+        raise click.ClickException(str(error)) from None
     registry = resources["registry"]
     if verify or expect:
         wrong = record_problems(registry, declaration, expect)
@@ -221,11 +224,15 @@ def audit(verify: bool, expect: str, transaction: str, day: datetime | None, lif
             click.echo(_entry(entry))
         _say(f"{len(trail)} entries about {lifecycle}; `--verify` checks them.", True)
     captured = home.endpoints / lifecycle / "notes" / "capture"
-    found = sightings(declaration, resources["lake"], captured, transaction, day.date() if day else None)
+    decided = resources["captured_decisions"]
+    found = sightings(declaration, resources["lake"], captured, transaction, day.date() if day else None, decided)
     for seen in found:
-        click.echo(f"{seen.where}: version {seen.version} of {lifecycle}")
+        which = f"version {seen.version}" if seen.version is not None else "without a version"
+        click.echo(f"{seen.where}: {which} of {lifecycle}")
         for name, value in seen.said.items():
             click.echo(f"  {name:12} {value}")
+        if seen.version is None:
+            continue
         try:
             tags = registry.version(lifecycle, seen.version).tags
         except UnknownVersionError as error:
@@ -364,6 +371,7 @@ def serve(lifecycle: str, host: str, port: int) -> None:
         at_hand=store.form == "embedded",
         read=lambda: _lifecycle(lifecycle).declaration,
         store_there=lambda: store.store.newest(source.space) is not None,
+        sagemaker=resources["sagemaker"],
     )
     run_service(state, host, port, click.echo)
 

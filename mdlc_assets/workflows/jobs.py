@@ -65,8 +65,8 @@ _WORKFLOWS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "online_fill": ("Brings the online store up to the lake: new and changed days, labels.", ("online_features",)),
     "online_day": (
-        "A day in real time, looked at afterwards: is what the online store answers what the features have?",
-        ("online_consistency",),
+        "A day in real time, looked at afterwards: online against offline features, and what the service decided.",
+        ("online_consistency", "online_decisions"),
     ),
 }
 
