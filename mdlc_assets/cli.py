@@ -18,6 +18,7 @@ from mdlc_assets.commands.rules import rules
 from mdlc_assets.commands.run import run
 from mdlc_assets.commands.schema import schema
 from mdlc_assets.commands.shared import find_lifecycle
+from mdlc_assets.commands.stream import stream
 from mdlc_assets.export.command import export
 from mdlc_assets.operations.command import doctor
 
@@ -58,7 +59,7 @@ main.add_command(export)
 main.add_command(doctor)
 
 
-for _command in (new, land, run, rules, schema, reference):
+for _command in (new, land, run, rules, schema, reference, stream):
     main.add_command(_command)
 
 

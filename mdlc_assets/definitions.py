@@ -31,6 +31,7 @@ from mdlc_assets.resources.registry import Registry
 from mdlc_assets.resources.reports import Reports
 from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.resources.spark_cluster import spark_from_environment
+from mdlc_assets.resources.streams.resource import Streams
 
 
 def lifecycle_files() -> list[Path]:
@@ -52,6 +53,7 @@ def embedded_resources(home: Home) -> dict[str, Any]:
         "online_store": OnlineStore(path=str(home.root / "online" / "store.db")),
         "captured_decisions": CapturedDecisions.from_environment(home.captured_decisions),
         "outboxes": Outboxes(place=home.outbox("{lifecycle}")),
+        "streams": Streams.from_environment(str(home.streams)),
         "alerts": Alerts.from_environment(str(home.root / "alerts")),
         "reports": Reports.from_environment(str(home.reports)),
         "spark_cluster": spark_from_environment(),

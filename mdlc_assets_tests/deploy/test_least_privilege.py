@@ -45,6 +45,7 @@ from mdlc_assets.resources.sagemaker.requests import (
     transform_request,
 )
 from mdlc_assets.resources.sagemaker.rollout import Rollout, ask_endpoint
+from mdlc_assets.resources.sagemaker.score_drift import publish_score_drift
 from mdlc_assets.simulator.world import Simulator
 from mdlc_assets_tests.deploy.recording import IMPLIED, PERMISSION, allowed, record_permissions
 from mdlc_assets_tests.export.test_export import PLACES
@@ -210,5 +211,6 @@ def _work_with_models(resources: dict[str, Any], lifecycle: LifecycleDeclaration
     assert outcome.verdict == "deployed"
     with pytest.raises(json.JSONDecodeError):  # moto's answer is made up
         ask_endpoint(service, "least_privilege", {"instances": []})
+    publish_score_drift(service, "least_privilege", 0.1)
     model = endpoint.model(served)
     jobs.transform(transform_request(TransformPlan("least-privilege", model, storage.location("in"), "s3://x/out")))
