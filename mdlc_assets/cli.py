@@ -371,6 +371,7 @@ def serve(lifecycle: str, host: str, port: int) -> None:
         at_hand=store.form == "embedded",
         read=lambda: _lifecycle(lifecycle).declaration,
         store_there=lambda: store.store.newest(source.space) is not None,
+        sagemaker=resources["sagemaker"],
     )
     run_service(state, host, port, click.echo)
 
