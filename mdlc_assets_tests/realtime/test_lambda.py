@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,18 @@ import pytest
 from mdlc_assets.commands import lambda_handler
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.features.online import OnlineFeatures, StoreAwayError
+from mdlc_assets.features.state import microseconds
 from mdlc_assets.realtime.dead_letters import DeadLetters
 from mdlc_assets.realtime.lambda_batch import handle_batch
+from mdlc_assets.realtime.stream_worker import StreamWorker
 from mdlc_assets.resources.landing import LandingZone
 from mdlc_assets.resources.online_store import OnlineStore
 from mdlc_assets.resources.storage import open_storage
+from mdlc_assets.resources.streams.dynamodb_checkpoints import DynamoCheckpoints
 from mdlc_assets.resources.streams.kinesis import KinesisStream
 from mdlc_assets.sourcing.days import raw_day
 from mdlc_assets_tests.deploy.recording import allowed, record_permissions
-from mdlc_assets_tests.realtime.streaming import DAY, Place, entries, event, ids_of
+from mdlc_assets_tests.realtime.streaming import DAY, QUICK, Place, entries, event, ids_of
 
 
 def kinesis_event(sent: list[tuple[str, bytes]]) -> dict[str, Any]:
@@ -76,7 +80,9 @@ def test_a_batch_lands_and_is_learnt_within_the_functions_rights(
     frame = raw_day(payments_fraud, feed.files(DAY), feed.read).frame
     assert ids_of(frame) == list(range(40))
     online = OnlineFeatures(payments_fraud, OnlineStore(form="dynamodb", table=table).store)
-    assert sorted(online.store.ids(online.space, 0, 2**62)) == list(range(40))
+    assert sorted(online.store.ids(online.space, microseconds(DAY), microseconds(DAY + timedelta(days=1)))) == list(
+        range(40)
+    )
     letters = DeadLetters(open_storage(f"{s3_root}/landing"), "payments_fraud")
     assert [letter.record.data for letter in letters.of_day(letters.days()[0])] == [b"no event"]
 
@@ -111,12 +117,6 @@ def test_what_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_worker_reads_kinesis_with_checkpoints_in_dynamodb(
     s3_root: str, tmp_path: Path, payments_fraud: LifecycleDeclaration
 ) -> None:
-    from datetime import timedelta
-
-    from mdlc_assets.realtime.stream_worker import StreamWorker
-    from mdlc_assets.resources.streams.dynamodb_checkpoints import DynamoCheckpoints
-    from mdlc_assets_tests.realtime.streaming import QUICK
-
     stream = KinesisStream(f"s-{uuid.uuid4().hex}")
     stream.create(2, timedelta(days=1))
     checkpoints = DynamoCheckpoints(f"c-{uuid.uuid4().hex}", "payments_fraud")

@@ -46,8 +46,8 @@ class Streams(dg.ConfigurableResource):
             return DynamoCheckpoints(self.checkpoints_table, application)
         if self.kinesis:
             raise ValueError(
-                f"MDLC_STREAM_CHECKPOINTS is not set, though MDLC_KINESIS_STREAM is {self.kinesis}. Mend: name a DynamoDB "
-                "table, or let the Lambda read the stream."
+                f"MDLC_STREAM_CHECKPOINTS is not set, though MDLC_KINESIS_STREAM is {self.kinesis}. Mend: name a "
+                "DynamoDB table, or let the Lambda read the stream."
             )
         return LocalCheckpoints(Path(self.root) / "checkpoints.db", application)
 
