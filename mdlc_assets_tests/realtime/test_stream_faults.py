@@ -29,8 +29,8 @@ class Nursery:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
-        self.said: list[str] = []
 
     def start(self, what: str = "go on") -> int:
         """A new worker's process id."""
@@ -44,7 +44,8 @@ class Nursery:
         return int(self._line("ended"))
 
     def close(self) -> None:
-        self.process.kill()
+        """Ends it with its workers: one that is left would read on for good."""
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(30)
 
     def _line(self, word: str) -> str:
