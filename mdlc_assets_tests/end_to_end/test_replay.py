@@ -1,7 +1,7 @@
 """A day through the stream, the store and the decision service: what decides is what the feature table has, row by row.
 
-The days before lie in the lake and fill the store, as in life. The day itself is put into the stream by command, read
-by a worker process, and asked of a service process over HTTP; the vectors are those that the service captured.
+The days before lie in the lake and fill the store, as in life. The day itself is put into the stream and read by
+`mdlc stream`, and asked of a service process over HTTP; the vectors are those that the service captured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import httpx
 import numpy as np
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
+from mdlc_assets.cli import main
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.features.online_filling import fill_store
 from mdlc_assets.features.table import days_needed, feature_table
@@ -44,17 +46,14 @@ def _simulated(day: date) -> tuple[pl.DataFrame, pl.DataFrame]:
     return world.transactions(day), world.labels(day).with_columns(fraud)
 
 
-_handbook = pytest.param(
-    handbook_day,
-    id="handbook",
-    marks=[
-        pytest.mark.slow,
-        pytest.mark.skipif(not PAYMENTS.exists(), reason="the shared payments are not beside this checkout"),
-    ],
+_needs_payments = pytest.mark.skipif(not PAYMENTS.exists(), reason="the shared payments are not beside this checkout")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "days",
+    [pytest.param(_simulated, id="simulated"), pytest.param(handbook_day, id="handbook", marks=_needs_payments)],
 )
-
-
-@pytest.mark.parametrize("days", [pytest.param(_simulated, id="simulated"), _handbook])
 def test_each_vector_of_a_replayed_day_is_the_tables_row(
     tmp_path: Path, payments_fraud: LifecycleDeclaration, days: Days
 ) -> None:
@@ -104,11 +103,9 @@ def _fill(place: Place, days: Days) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _mdlc(home: Home, *words: str) -> str:
-    ran = subprocess.run(
-        [_MDLC, "--home", str(home.root), *words], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout
+    ran = CliRunner().invoke(main, ["--home", str(home.root), *words])
+    assert ran.exit_code == 0, ran.output
+    return ran.output
 
 
 @contextmanager
