@@ -133,7 +133,7 @@ def _captured(home: Home, lifecycle: LifecycleDeclaration) -> pl.DataFrame:
             kept = json.loads(line)
             rows.append([kept["event"][lifecycle.dataset.id], *kept["features"]])
     names = [lifecycle.dataset.id, *lifecycle.features.names()]
-    return pl.DataFrame(rows, schema={name: pl.Float64 for name in names}, orient="row")
+    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.Float64), orient="row")
 
 
 def _same(lifecycle: LifecycleDeclaration, table: pl.DataFrame, found: pl.DataFrame) -> None:
