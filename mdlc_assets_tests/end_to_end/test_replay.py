@@ -65,9 +65,9 @@ def test_each_vector_of_a_replayed_day_is_the_tables_row(
         file = PAYMENTS / file.name
     else:
         events.write_parquet(file)
-    assert f"{events.height} records" in _mdlc(place.home, "stream", "put", "payments_fraud", str(file))
+    assert f"{events.height:,} records" in _mdlc(place.home, "stream", "put", "payments_fraud", str(file))
     said = _mdlc(place.home, "stream", "payments_fraud", "--until-empty")
-    assert f"{events.height} events landed, {events.height} learnt; put aside: none" in said
+    assert f"{events.height:,} events landed, {events.height:,} learnt; put aside: none" in said
     # `raw` has the day once, whole, as it was sent.
     raw = place.raw(DAY).sort("event_time", "transaction_id").select(events.columns)
     assert raw.equals(events.cast(dict(raw.schema)))  # type: ignore[arg-type]
