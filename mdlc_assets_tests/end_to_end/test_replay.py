@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
@@ -36,6 +37,7 @@ from mdlc_assets_tests.realtime.streaming import Place
 DAY = date(2018, 5, 20)
 _MDLC = str(Path(sys.executable).parent / "mdlc")
 _AT_ONCE = 500
+_PATIENCE = 180.0
 Days = Callable[[date], tuple[pl.DataFrame, pl.DataFrame]]
 
 
@@ -73,12 +75,7 @@ def test_each_vector_of_a_replayed_day_is_the_tables_row(
     assert raw.equals(events.cast(dict(raw.schema)))  # type: ignore[arg-type]
 
     with _service(place.home) as address:
-        asked = events.sample(fraction=1.0, shuffle=True, seed=1)
-        with httpx.Client(base_url=address, timeout=120) as client:
-            for part in asked.iter_slices(_AT_ONCE):
-                answer = client.post("/decisions", content=part.write_json().encode())
-                assert answer.status_code == 200, answer.text
-                assert not [one["degraded"] for one in answer.json()["decisions"] if one["degraded"]]
+        _ask(address, events.sample(fraction=1.0, shuffle=True, seed=1))
     table = feature_table(payments_fraud, pl.concat([before, events]), labels, DAY, DAY)
     _same(payments_fraud, table, _captured(place.home, payments_fraud))
 
@@ -125,12 +122,28 @@ def _service(home: Home) -> Iterator[str]:
         process.wait(60)
 
 
+def _ask(address: str, events: pl.DataFrame) -> None:
+    """Each event until it was decided with its features: on a busy machine the store may be found too slow for some."""
+    until = time.monotonic() + _PATIENCE
+    with httpx.Client(base_url=address, timeout=_PATIENCE) as client:
+        while not events.is_empty():
+            degraded: list[bool] = []
+            for part in events.iter_slices(_AT_ONCE):
+                answer = client.post("/decisions", content=part.write_json().encode())
+                assert answer.status_code == 200, answer.text
+                degraded += [bool(one["degraded"]) for one in answer.json()["decisions"]]
+            events = events.filter(pl.Series(degraded))
+            assert time.monotonic() < until, f"{events.height} events are still decided without features"
+
+
 def _captured(home: Home, lifecycle: LifecycleDeclaration) -> pl.DataFrame:
     """What the service decided by: identity and features."""
     rows = []
     for file in sorted(home.captured_decisions.rglob("*.jsonl")):
         for line in file.read_bytes().splitlines():
             kept = json.loads(line)
+            if kept["degraded"]:
+                continue
             rows.append([kept["event"][lifecycle.dataset.id], *kept["features"]])
     names = [lifecycle.dataset.id, *lifecycle.features.names()]
     return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.Float64), orient="row")
