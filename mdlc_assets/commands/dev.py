@@ -1,7 +1,8 @@
-"""`mdlc dev`: the Dagster UI on the local state; it takes in changed declarations and code, and leaves nothing behind."""
+"""`mdlc dev`: the Dagster UI on the local state; takes in what changes, and ends with all its processes."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -41,10 +42,24 @@ def dev(port: int, host: str, reload: bool) -> None:
     home = Home()
     home.prepare()
     environment = {**os.environ, "DAGSTER_HOME": str(home.dagster), "MDLC_HOME": str(home.root)}
-    workspace = ["-w", "workspace.yaml"] if Path("workspace.yaml").exists() else ["-m", "mdlc_assets.definitions"]
+    pages = _serve_pages(home.reports, host, port + 1)
+    environment |= {"MDLC_DAGSTER_URL": f"http://{host}:{port}", "MDLC_REPORTS_URL": pages}
     # Dagster would rather be called as `dg dev`, and warns; that wants a project of its own.
-    command = [sys.executable, "-W", "ignore", "-m", "dagster", "dev", *workspace, "-h", host, "-p", str(port)]
-    click.echo(f"Dagster on http://{host}:{port} (state in {home.root}); stop it with Ctrl-C")
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "dagster",
+        "dev",
+        "-w",
+        str(_workspace(home.dagster)),
+        "-h",
+        host,
+        "-p",
+        str(port),
+    ]
+    click.echo(f"Dagster on http://{host}:{port} (state in {home.root}); reports on {pages}; stop both with Ctrl-C")
     over = threading.Event()
     with _ended_by_signals(command, environment) as process:
         if reload:
@@ -55,6 +70,37 @@ def dev(port: int, host: str, reload: bool) -> None:
             code = 0
     over.set()
     sys.exit(1 if code else 0)
+
+
+def _workspace(folder: Path) -> Path:
+    """The workspace that stands here, or else one under the same name, so that addresses are the same everywhere."""
+    here = Path("workspace.yaml")
+    if here.exists():
+        return here
+    made = folder / "workspace.yaml"
+    target = {"module_name": "mdlc_assets.definitions", "location_name": "mdlc_assets"}
+    made.write_text(json.dumps({"load_from": [{"python_module": target}]}), encoding="utf-8")
+    return made
+
+
+def _serve_pages(folder: Path, host: str, port: int) -> str:
+    """Serve the reports, which a browser does not open as files from a page that came over HTTP. Gives the address."""
+    from functools import partial
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            """A line for each page would hide what Dagster says."""
+
+    folder.mkdir(parents=True, exist_ok=True)
+    serve = partial(Quiet, directory=str(folder))
+    try:
+        server = ThreadingHTTPServer((host, port), serve)
+    except OSError:
+        # Taken: any other does, since links are made with the address.
+        server = ThreadingHTTPServer((host, 0), serve)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://{host}:{server.server_port}"
 
 
 @contextmanager
