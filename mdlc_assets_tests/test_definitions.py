@@ -38,6 +38,7 @@ def test_every_asset_presents_itself(repository: dg.RepositoryDefinition) -> Non
         "features",
         "feature_state",
         "online_features",
+        "online_consistency",
         "training_set",
         "candidate_model",
         "evaluation",
@@ -80,6 +81,8 @@ def test_every_workflow_has_words(repository: dg.RepositoryDefinition) -> None:
             "batch_inference",
             "monitor",
             "real_time_inference",
+            "online_fill",
+            "online_day",
         )
     }
     assert all(jobs.values())

@@ -22,7 +22,7 @@ from mdlc_assets.resources.registry import Candidate, Registry, UnknownVersionEr
 from mdlc_assets.resources.reports import Reports
 from mdlc_assets.resources.sagemaker.built_in_images import NoImageError
 from mdlc_assets.resources.sagemaker.client import SageMaker
-from mdlc_assets.resources.sagemaker.jobs import ServiceError
+from mdlc_assets.resources.sagemaker.faults import ServiceError
 from mdlc_assets.training import figures
 from mdlc_assets.training.algorithms import ModelFileError, TrainingDataError
 from mdlc_assets.training.approval import (
