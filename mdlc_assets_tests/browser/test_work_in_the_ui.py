@@ -145,8 +145,8 @@ def ui(browser: webdriver.Chrome, home: Path) -> Iterator[Ui]:
 
     WebDriverWait(browser, 90, 0.3).until(lambda _: answers())
     yield Ui(browser, address)
-    process.send_signal(signal.SIGTERM)
-    process.wait(timeout=60)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0
 
 
 def test_an_asset_is_materialised(ui: Ui) -> None:
