@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mdlc_assets.commands.dev import dev
 from mdlc_assets.commands.help import Sections
 from mdlc_assets.commands.new import land, new
 from mdlc_assets.commands.reference import reference
@@ -59,7 +60,7 @@ main.add_command(export)
 main.add_command(doctor)
 
 
-for _command in (new, land, run, rules, schema, reference, stream):
+for _command in (new, land, run, dev, rules, schema, reference, stream):
     main.add_command(_command)
 
 
@@ -102,25 +103,6 @@ def demo(source: Path | None, lifecycle: str) -> None:
     except StoryError as error:
         raise click.ClickException(str(error)) from None
     sys.exit(0 if good else 1)
-
-
-@main.command()
-@click.option("--port", default=3000, show_default=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Dagster's UI has no login of its own.")
-def dev(port: int, host: str) -> None:
-    """Open the Dagster UI, with sensors and schedules, on the local state."""
-    from mdlc_assets.commands.shared import refuse_taken_port
-    from mdlc_assets.home import Home
-
-    refuse_taken_port(host, port)
-    home = Home()
-    home.prepare()
-    os.environ.update(DAGSTER_HOME=str(home.dagster), MDLC_HOME=str(home.root))
-    dagster = str(Path(sys.executable).parent / "dagster")
-    workspace = ["-w", "workspace.yaml"] if Path("workspace.yaml").exists() else ["-m", "mdlc_assets.definitions"]
-    command = [dagster, "dev", *workspace, "-h", host, "-p", str(port)]
-    click.echo(f"Dagster on http://{host}:{port} (state in {home.root}); stop it with Ctrl-C")
-    os.execv(dagster, command)  # noqa: S606
 
 
 @main.command()
