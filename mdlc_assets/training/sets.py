@@ -80,6 +80,13 @@ def refuse_untrainable(lifecycle: LifecycleDeclaration, rows: pl.DataFrame, span
 
 def _refuse_labels(lifecycle: LifecycleDeclaration, rows: pl.DataFrame, span: Span) -> None:
     label = lifecycle.labels.column
+    if lifecycle.labels.kind == "number":
+        if rows[label].n_unique() < 2:
+            raise TrainingDataError(
+                f"all {rows.height} rows of {span} have the same {label}: there is nothing to foretell. Mend: train on "
+                "more days, or look whether the labels of those days have arrived."
+            )
+        return
     positives, least = int((rows[label] == 1).sum()), lifecycle.model.least_positives
     if positives in (0, rows.height):
         raise TrainingDataError(
