@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 import dagster as dg
 import polars as pl
@@ -18,6 +20,7 @@ from mdlc_assets.declaration.owners import Stage
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
+F = TypeVar("F", bound=Callable[..., Any])
 # Numbers first, so that the UI, which sorts groups by name, shows the stages in their order.
 _STAGE_NUMBERS: Mapping[Stage, int] = {
     "sourcing": 1,
@@ -57,9 +60,13 @@ def group_name(lifecycle: LifecycleDeclaration, stage: Stage) -> str:
 
 def days_of(lifecycle: LifecycleDeclaration) -> dg.DailyPartitionsDefinition:
     """The daily partitions of a lifecycle, in UTC."""
-    end = lifecycle.dataset.end
+    return _days_between(lifecycle.dataset.start, lifecycle.dataset.end)
+
+
+@functools.cache
+def _days_between(start: date, end: date | None) -> dg.DailyPartitionsDefinition:
     return dg.DailyPartitionsDefinition(
-        start_date=lifecycle.dataset.start.isoformat(),
+        start_date=start.isoformat(),
         end_date=(end + timedelta(days=1)).isoformat() if end else None,
         timezone="UTC",
     )
@@ -88,6 +95,16 @@ def plain_asset(
         "tags": {"mdlc/lifecycle": lifecycle.name, "mdlc/stage": stage},
         "code_version": lifecycle.fingerprint(*_STAGE_PARTS[stage]),
     }
+
+
+def read_once(function: F) -> F:
+    """Below `@dg.asset` and its like: keeps the function's types and signature with it.
+
+    Dagster asks for them some seventeen times for each function, a seventh of the time that definitions take to load.
+    """
+    function.__annotations__ = get_type_hints(function)
+    function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    return function
 
 
 def days_before(first: int, last: int = 0) -> dg.TimeWindowPartitionMapping:

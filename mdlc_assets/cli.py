@@ -14,9 +14,11 @@ import click
 from mdlc_assets.commands.help import Sections
 from mdlc_assets.commands.new import land, new
 from mdlc_assets.commands.reference import reference
+from mdlc_assets.commands.rules import rules
 from mdlc_assets.commands.run import run
 from mdlc_assets.commands.schema import schema
 from mdlc_assets.commands.shared import find_lifecycle
+from mdlc_assets.commands.stream import stream
 from mdlc_assets.export.command import export
 from mdlc_assets.operations.command import doctor
 
@@ -57,7 +59,7 @@ main.add_command(export)
 main.add_command(doctor)
 
 
-for _command in (new, land, run, schema, reference):
+for _command in (new, land, run, rules, schema, reference, stream):
     main.add_command(_command)
 
 
@@ -342,19 +344,19 @@ def table(source: Path) -> None:
 @click.option("--port", default=0, show_default=True, help="0 takes a free one.")
 def serve(lifecycle: str, host: str, port: int) -> None:
     """Decide events of LIFECYCLE over HTTP: features, score, rules, action."""
-    from mdlc_assets.definitions import embedded_resources
     from mdlc_assets.features.online import OnlineFeatures
     from mdlc_assets.home import Home
+    from mdlc_assets.production import UnsetError, resources_here
     from mdlc_assets.realtime.serve import run_service, service_state, token_for
     from mdlc_assets.resources.endpoint_state import ExposedError
-    from mdlc_assets.resources.outbox import open_outbox
 
     try:
         token_for(host)
-    except ExposedError as error:
+        home = Home()
+        resources = resources_here(home, os.environ)
+    except (ExposedError, UnsetError) as error:
         raise click.ClickException(str(error)) from None
-    chosen, home = _lifecycle(lifecycle), Home()
-    resources = embedded_resources(home)
+    chosen = _lifecycle(lifecycle)
     store = resources["online_store"]
     source = OnlineFeatures(chosen.declaration, store.store)
     state = service_state(
@@ -362,7 +364,7 @@ def serve(lifecycle: str, host: str, port: int) -> None:
         resources["registry"],
         source,
         home.captured_decisions / lifecycle,
-        open_outbox(home.outbox(lifecycle)),
+        resources["outboxes"].open(lifecycle),
         at_hand=store.form == "embedded",
         read=lambda: _lifecycle(lifecycle).declaration,
         store_there=lambda: store.store.newest(source.space) is not None,

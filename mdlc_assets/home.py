@@ -65,6 +65,11 @@ class Home:
         return self.root / "reports"
 
     @property
+    def streams(self) -> Path:
+        """The embedded streams, and how far they have been read."""
+        return self.root / "streams"
+
+    @property
     def captured_decisions(self) -> Path:
         """What the decision service decided, by lifecycle and day."""
         return self.root / "online" / "decisions"

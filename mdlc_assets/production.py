@@ -5,6 +5,7 @@
 MDLC_LAKE, MDLC_LANDING       s3://bucket/prefix, or a folder that all runs share
 MDLC_PAGES                    below it the reports, the catalogue and what was told
 MLFLOW_TRACKING_URI           the registry; MDLC_ARTIFACTS is where its new artifacts and the audit trail go
+MDLC_ONLINE_TABLE             when it is set, the online store is this DynamoDB table
 MDLC_SAGEMAKER_ROLE           when it is set, SageMaker is AWS's, with the settings of docs/sagemaker.md
 """
 
@@ -16,11 +17,13 @@ from typing import Any
 
 import dagster as dg
 
-from mdlc_assets.definitions import build_definitions
+from mdlc_assets.definitions import build_definitions, embedded_resources, kept_for_good
+from mdlc_assets.home import Home
 from mdlc_assets.resources.alerts import Alerts
 from mdlc_assets.resources.catalogue import Catalogue
 from mdlc_assets.resources.lake import Lake
 from mdlc_assets.resources.landing import LandingZone
+from mdlc_assets.resources.online_store import OnlineStore
 from mdlc_assets.resources.registry import Registry
 from mdlc_assets.resources.reports import Reports
 from mdlc_assets.resources.sagemaker.client import SageMaker
@@ -52,11 +55,19 @@ def production_resources(environment: Mapping[str, str]) -> dict[str, Any]:
         "alerts": Alerts.from_environment(f"{pages}/alerts"),
         "reports": Reports.from_environment(f"{pages}/reports"),
     }
+    if environment.get("MDLC_ONLINE_TABLE"):
+        resources["online_store"] = OnlineStore(form="dynamodb", table=environment["MDLC_ONLINE_TABLE"])
     if environment.get("MDLC_SAGEMAKER_ROLE"):
         resources["sagemaker"] = SageMaker(form="aws")
     return resources
 
 
+def resources_here(home: Home, environment: Mapping[str, str]) -> dict[str, Any]:
+    """What a process works with that is no Dagster run, such as the decision service. Raises `UnsetError`."""
+    return embedded_resources(home) | (production_resources(environment) if in_production(environment) else {})
+
+
 @dg.definitions
+@kept_for_good()
 def defs() -> dg.Definitions:
     return build_definitions(resource_overrides=production_resources(os.environ))

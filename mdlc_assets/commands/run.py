@@ -17,10 +17,10 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 # Of the days that have landed, which a workflow takes when none are named.
 _AS_OF_LAST = ("train", "retrain")
 _LABELLED = ("labels", "monitor")
-_OF_NO_DAY = ("real_time_inference", "approve")
+_OF_NO_DAY = ("real_time_inference", "approve", "online_fill")
 _WORKFLOWS = (
     *("history", "labels", "rebuild", "train", "backtest", "batch_inference", "monitor", "report", "retrain"),
-    *("real_time_inference", "approve"),
+    *("real_time_inference", "approve", "online_fill", "online_day"),
 )
 
 

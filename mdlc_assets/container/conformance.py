@@ -251,12 +251,23 @@ def _without_model(container: Container) -> Finding:
 
 
 @contextlib.contextmanager
+def serving(
+    container: Container, model: Path | None, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[Path, httpx.Client]]:
+    """A server that has answered its /ping, and what it sees as /opt/ml."""
+    with _serving(container, model, environment) as (_, client, _):
+        yield container.work / "served", client
+
+
+@contextlib.contextmanager
 def _serving(
-    container: Container, model: Path, environment: Mapping[str, str] | None = None
+    container: Container, model: Path | None, environment: Mapping[str, str] | None = None
 ) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client, float]]:
     root = container.work / "served"
     shutil.rmtree(root, ignore_errors=True)
-    shutil.copytree(model, root / "model")
+    root.mkdir(parents=True)
+    if model is not None:
+        shutil.copytree(model, root / "model")
     port, began = _free_port(), time.monotonic()
     process = container.start("serve", root, port, environment)
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
@@ -335,6 +346,7 @@ def main(say: Callable[[str], object] = lambda text: sys.stdout.write(f"{text}\n
     parser.add_argument("--body", type=Path, required=True, help="a request that must be answered with 200")
     parser.add_argument("--content-type", required=True, help="the request's content type")
     parser.add_argument("--hyperparameters", default="{}", help="a JSON object of strings")
+    parser.add_argument("--multi-model", action="store_true", help="check the contract of multi-model endpoints too")
     options = parser.parse_args()
     sample = Sample(
         options.data,
@@ -345,6 +357,11 @@ def main(say: Callable[[str], object] = lambda text: sys.stdout.write(f"{text}\n
     )
     with tempfile.TemporaryDirectory() as work:
         found = check_container(options.command, sample, Path(work))
+        model = Path(work) / "trained" / "model"
+        if options.multi_model and model.is_dir():
+            from mdlc_assets.container.multi_model_conformance import check_multi_model
+
+            found += check_multi_model(Container(options.command, Path(work)), sample, model)
     for finding in found:
         say(str(finding))
     sys.exit(0 if all(finding.kept for finding in found) else 1)

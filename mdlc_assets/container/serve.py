@@ -4,6 +4,8 @@
     POST /invocations           rows in, scores out
     GET  /execution-parameters  how a batch transform should send its records
 
+With SAGEMAKER_MULTI_MODEL=true many models are loaded and unloaded as they are asked for: see multi_model.py.
+
 The port is 8080, or SAGEMAKER_BIND_TO_PORT. In a batch (SAGEMAKER_BATCH) bodies may be as large as
 SAGEMAKER_MAX_PAYLOAD_IN_MB says. With MDLC_CSV_HEADER=absent text/csv comes without a line of names. SIGTERM lets
 the requests under way end; SIGKILL would follow 30 s later.
@@ -122,7 +124,13 @@ def main() -> None:
     layout = Layout.of_this_machine()
     try:
         settings = ServeSettings.of(os.environ)
-        app = create_app(layout.model, settings.version, max_body=settings.max_body or MAX_BODY)
+        app: App
+        if os.environ.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true":
+            from mdlc_assets.container.multi_model import create_multi_model_app
+
+            app = create_multi_model_app(_number(os.environ, "MDLC_MOST_MODELS", 50))
+        else:
+            app = create_app(layout.model, settings.version, max_body=settings.max_body or MAX_BODY)
     except (SettingError, ModelFileError, OSError) as error:
         _LOG.error("the server does not start: %s", error)
         sys.exit(1)

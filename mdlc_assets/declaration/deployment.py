@@ -45,10 +45,20 @@ class Autoscaling(Declared):
 
 
 class Serverless(Declared):
-    """On AWS without instances of its own; locally nothing changes."""
+    """Without machines of its own: started by a call, ended when nobody calls, so many calls at once and no more."""
 
     memory_mb: Literal[1024, 2048, 3072, 4096, 5120, 6144] = 2048
-    max_concurrency: int = Field(default=5, ge=1, le=200)
+    max_concurrency: int = Field(default=5, ge=1, le=200, description="Calls beyond these are throttled.")
+    idle: Duration = Field(
+        default=timedelta(minutes=5), description="Here the process ends after so long; AWS decides by itself."
+    )
+
+
+class MultiModel(Declared):
+    """One endpoint for many models: those of all lifecycles that name it. The caller says which (TargetModel)."""
+
+    endpoint: str = Field(pattern=r"^[a-z][a-z0-9-]{1,40}$", description="The endpoint's name, shared.")
+    most_loaded: int = Field(default=50, ge=1, le=10_000, description="Beyond these the longest unused one goes.")
 
 
 class RealTime(Declared):
@@ -68,6 +78,7 @@ class RealTime(Declared):
     capture: float = Field(default=0.0, ge=0, le=1, description="Share of requests kept with their answers.")
     autoscaling: Autoscaling | None = None
     serverless: Serverless | None = None
+    multi_model: MultiModel | None = None
 
     @model_validator(mode="after")
     def _parts_agree(self) -> RealTime:
@@ -116,6 +127,15 @@ class RealTime(Declared):
                 "take them away, or serverless",
                 field="serverless",
                 value=self.serverless.memory_mb,
+            )
+        watched_or_more = self.shadow or self.autoscaling or self.capture or self.bake or self.serverless
+        if self.multi_model and (watched_or_more or self.port):
+            raise refuse(
+                "a multi-model endpoint has neither shadow, autoscaling, capture, watched steps, serverless nor a port "
+                "of its own: a new version is another model beside the old",
+                "take them away, or multi_model",
+                field="multi_model",
+                value=self.multi_model.endpoint,
             )
         return self
 

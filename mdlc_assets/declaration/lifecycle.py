@@ -23,6 +23,7 @@ from mdlc_assets.declaration.owners import Owners
 from mdlc_assets.declaration.quality import Quality
 from mdlc_assets.declaration.rules import Decisions
 from mdlc_assets.declaration.shape import fit_to_numbers, refuse_misfits
+from mdlc_assets.declaration.stream import Stream
 
 # LibYAML's loader reads ten times as fast; PyYAML has it where it was built with it.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -43,6 +44,7 @@ class LifecycleDeclaration(Declared):
     deployment: Deployment = Deployment()
     monitoring: Monitoring = Monitoring()
     decisions: Decisions
+    stream: Stream | None = None
 
     @model_validator(mode="after")
     def _parts_agree(self) -> LifecycleDeclaration:
@@ -69,6 +71,8 @@ class LifecycleDeclaration(Declared):
         named += [(f"quality.entities.{i}.entity", r.entity) for i, r in enumerate(self.quality.entities)]
         named += [(f"quality.entities.{i}.column", r.column) for i, r in enumerate(self.quality.entities)]
         named.append(("model.entity", self.model.entity))
+        if self.stream is not None and self.stream.key is not None:
+            named.append(("stream.key", self.stream.key))
         for source, mapping in self.dataset.sources.items():
             named += [(f"dataset.sources.{source}.columns", name) for name in mapping.columns]
         for field, name in named:

@@ -142,19 +142,14 @@ class Model(Declared):
         return self
 
     @model_validator(mode="after")
-    def _here_what_jobs_do_not_do(self) -> Model:
-        if self.train_on == "sagemaker" and self.search:
+    def _read_here_what_is_worked_on(self) -> Model:
+        if not (self.sagemaker.image or self.algorithm.startswith("arn:")):
+            return self
+        why, mend = "only its own image reads the model", "leave it out, or use an algorithm of the platform's"
+        if self.search:
+            raise refuse(f"{why}: no trial could be judged", mend, field="search.trials", value=self.search.trials)
+        if self.calibrate:
             raise refuse(
-                "a search is made in the run's process, not in jobs",
-                "search with `train_on: here`, then write what was found under hyperparameters",
-                field="search.trials",
-                value=self.search.trials,
-            )
-        if self.train_on == "sagemaker" and self.calibrate:
-            raise refuse(
-                "scores are calibrated in the run's process, not in jobs",
-                "leave `calibrate` out, or write `train_on: here`",
-                field="calibrate.days",
-                value=self.calibrate.days,
+                f"{why}: its scores cannot be calibrated", mend, field="calibrate.days", value=self.calibrate.days
             )
         return self

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from pydantic import Field, model_validator
 
 from mdlc_assets.declaration.actions import Action, Target
-from mdlc_assets.declaration.base import Declared, refuse
+from mdlc_assets.declaration.base import Declared, Duration, refuse
 
 
 class Rule(Declared):
@@ -26,6 +28,11 @@ class Decisions(Declared):
         description="Decision: the action it leads to, in words; with `do:` what is set in motion besides."
     )
 
+    act_within: Duration = Field(
+        default=timedelta(days=2),
+        description="A batch sets in motion only what is decided about events this young; older days are history.",
+    )
+
     @model_validator(mode="after")
     def _each_decision_acts(self) -> Decisions:
         decided = {rule.decide for rule in self.rules} | {self.otherwise}
@@ -41,3 +48,7 @@ class Decisions(Declared):
         """Where the effects of a decision go."""
         said = self.actions[decision]
         return [] if isinstance(said, str) else said.do
+
+    def acts(self) -> bool:
+        """Whether any decision sets something in motion."""
+        return any(not isinstance(said, str) for said in self.actions.values())

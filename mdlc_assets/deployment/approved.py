@@ -9,7 +9,9 @@ from mdlc_assets.resources.registry import Registry, Version
 from mdlc_assets.resources.sagemaker.archives import packed
 from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.resources.sagemaker.endpoint_requests import EndpointPlan, Served
+from mdlc_assets.resources.sagemaker.multi_model import MultiModelPlan
 from mdlc_assets.resources.sagemaker.rollout import RolledOut
+from mdlc_assets.training.foreign import FOREIGN_FILE, ForeignModel, load_any_model
 
 _APPROVALS = ("approve", "rollback")
 _ACTIONS = {"deployed": "deploy", "rolled back": "deployment_rolled_back", "refused": "deployment_refused"}
@@ -41,6 +43,8 @@ def endpoint_plan(
     registry: Registry, sagemaker: SageMaker, lifecycle: str, declared: RealTime, champion: Version
 ) -> EndpointPlan:
     """What is wanted of the endpoint; the models' archives are in the bucket afterwards."""
+    if declared.multi_model:
+        return _multi_model_plan(registry, sagemaker, lifecycle, declared, champion)
     challenger = registry.by_alias(lifecycle, "challenger") if declared.shadow else None
     shadow = challenger if challenger and challenger.version != champion.version else None
     return EndpointPlan(
@@ -55,14 +59,44 @@ def endpoint_plan(
     )
 
 
+def _multi_model_plan(
+    registry: Registry, sagemaker: SageMaker, lifecycle: str, declared: RealTime, champion: Version
+) -> MultiModelPlan:
+    assert declared.multi_model is not None
+    files = registry.files(champion)
+    if isinstance(load_any_model(files), ForeignModel):
+        raise UnapprovedError(
+            f"deployment.real_time.multi_model: version {champion.version} is read by its own image only, and a "
+            "multi-model endpoint has the platform's. Mend: leave multi_model out."
+        )
+    archive = packed({**files, "mdlc_version": str(champion.version).encode()})
+    digest = hashlib.sha256(archive).hexdigest()
+    folder = f"multi-model/{declared.multi_model.endpoint}"
+    storage = sagemaker.storage(folder)
+    plan = MultiModelPlan(
+        lifecycle,
+        declared,
+        Served(champion.version, "", digest),
+        sagemaker.own_image(),
+        sagemaker.role_arn(),
+        tagged={"mdlc:multi-model": declared.multi_model.endpoint},
+        prefix=f"{sagemaker.bucket_address()}/{folder}",
+    )
+    if not storage.has(plan.target):
+        storage.write(plan.target, archive)
+    return plan
+
+
 def _served(registry: Registry, sagemaker: SageMaker, lifecycle: str, version: Version) -> Served:
-    archive = packed(registry.files(version))
+    files = registry.files(version)
+    model = load_any_model(files) if FOREIGN_FILE in files else None
+    archive, image = (model.estimator, model.image) if isinstance(model, ForeignModel) else (packed(files), "")
     digest = hashlib.sha256(archive).hexdigest()
     storage = sagemaker.storage(f"models/{lifecycle}")
     name = f"{version.version}-{digest[:12]}/model.tar.gz"
     if not storage.has(name):
         storage.write(name, archive)
-    return Served(version.version, storage.location(name), digest)
+    return Served(version.version, storage.location(name), digest, image)
 
 
 def put_on_record(registry: Registry, lifecycle: str, version: Version, outcome: RolledOut) -> None:

@@ -37,10 +37,11 @@ def score_days_there(
     files: Mapping[str, bytes],
     days: Sequence[date],
     read: Callable[[date], pl.DataFrame],
+    write: Callable[[date, pl.DataFrame], object],
     kept: Sequence[str],
     tell: Callable[[str], None],
 ) -> Iterator[tuple[date, pl.DataFrame]]:
-    """Each day with its predictions, as `score_days` gives them; nothing is given before the job has completed.
+    """Writes each day and gives it with its predictions, as `score_days` does; nothing before the job has completed.
 
     Raises `JobFailedError` with the reason, `ModelFileError` for an answer that does not fit.
     """
@@ -72,4 +73,6 @@ def score_days_there(
             rows = beside[day]
             answer = done.read(day.isoformat()) if rows.height else b""
             scores = wire.scores(answer, rows.height, by.image) if rows.height else np.empty(0)
-            yield day, predictions_of(rows, scores, version.version)
+            scored = predictions_of(rows, scores, version.version)
+            write(day, scored)
+            yield day, scored

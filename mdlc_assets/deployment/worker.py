@@ -124,16 +124,24 @@ def main() -> None:
     parser.add_argument("--max-body", type=int, default=MAX_BODY)
     parser.add_argument("--notes-folder", type=Path)
     parser.add_argument("--capture", type=float, default=0.0)
+    parser.add_argument("--container", type=json.loads, help="Run an image's own server: see front.py.")
     options = parser.parse_args()
+    token = os.environ.get(TOKEN_VARIABLE) or None
     try:
-        app: Starlette = create_app(
-            options.model_folder,
-            options.version,
-            token=os.environ.get(TOKEN_VARIABLE) or None,
-            max_body=options.max_body,
-            notes_folder=options.notes_folder,
-            capture=options.capture,
-        )
+        app: Starlette
+        if options.container:
+            from mdlc_assets.deployment.front import create_front
+
+            app = create_front(options.model_folder, options.version, options.container, token=token)
+        else:
+            app = create_app(
+                options.model_folder,
+                options.version,
+                token=token,
+                max_body=options.max_body,
+                notes_folder=options.notes_folder,
+                capture=options.capture,
+            )
     except Exception as error:
         # XGBoost's errors go on with a C++ stack: the first lines say what is wrong.
         reason = " ".join(str(error).split("Stack trace")[0].split())[:400]

@@ -15,6 +15,7 @@ from mdlc_assets.asset_style import (
     days_in_run,
     frame_schema,
     has_own_event,
+    read_once,
 )
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.features.days import Days
@@ -50,6 +51,7 @@ def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         description="The declared features of each event, as they were known at its instant. A window of width w "
         "and delay d covers (t - w - d, t - d]; all events of the same instant count.",
     )
+    @read_once
     def features(context: dg.AssetExecutionContext, lake: Lake, spark_cluster: SparkCluster) -> dg.MaterializeResult:
         days = days_in_run(context)
         table = lake.table(name, "features")
@@ -92,6 +94,7 @@ def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         ],
         name=f"{name}_features_checks",
     )
+    @read_once
     def features_checks(
         context: dg.AssetCheckExecutionContext, lake: Lake
     ) -> Iterator[dg.AssetCheckEvaluation | dg.AssetCheckResult]:
@@ -141,6 +144,7 @@ def _state_asset(lifecycle: LifecycleDeclaration, reach: int) -> dg.AssetsDefini
         description="Running counts and sums for each entity through the day, from which later days' features "
         "follow without looking at all events again. Carries the fingerprint of its declaration.",
     )
+    @read_once
     def feature_state(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
         source = Days(lifecycle, lake)
         table = source.states

@@ -1,16 +1,18 @@
 """`decisions`: what follows from each score."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import polars as pl
 
 from mdlc_assets import plots
-from mdlc_assets.asset_style import asset_key, daily_asset, days_in_run, frame_schema
+from mdlc_assets.asset_style import asset_key, daily_asset, days_in_run, frame_schema, read_once
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.integration.rules import RuleError, RuleSet
+from mdlc_assets.integration.effects import act_on, deliver_all
+from mdlc_assets.integration.rules import RuleError, RuleSet, side_by_side
 from mdlc_assets.resources.lake import DayAbsentError, Lake
+from mdlc_assets.resources.outboxes import Outboxes
 
 _USUAL_DAYS = 14
 _FEWEST_DAYS = 5
@@ -28,9 +30,12 @@ def integration_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         **daily_asset(lifecycle, "integration", "decisions"),
         deps=[asset_key(lifecycle, table) for table in ("batch_predictions", "features", "validated")],
         description=f"A decision for each event of the day, by the first rule that holds, and the action it "
-        f"leads to. Rules: {said}; otherwise {lifecycle.decisions.otherwise}.",
+        f"leads to, set in motion once. Rules: {said}; otherwise {lifecycle.decisions.otherwise}.",
     )
-    def decisions(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+    @read_once
+    def decisions(context: dg.AssetExecutionContext, lake: Lake, outboxes: Outboxes) -> dg.MaterializeResult:
+        outbox = outboxes.open(name) if lifecycle.decisions.acts() else None
+        acts = {"new": 0, "too old": 0}
         rules = RuleSet(lifecycle.decisions)
         version = lifecycle.fingerprint("decisions")
         rows = pl.DataFrame()
@@ -40,7 +45,7 @@ def integration_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                 scores, features, events = (
                     lake.table(name, table).read_day(day) for table in ("batch_predictions", "features", "validated")
                 )
-                decided = rules.decide_all(_wide(scores, features, events, on=dataset.id))
+                decided = rules.decide_all(side_by_side(scores, features, events, on=dataset.id))
             except (DayAbsentError, RuleError) as error:
                 raise dg.Failure(description=f"{day}: {error}", allow_retries=False) from None
             rows = pl.concat(
@@ -48,12 +53,24 @@ def integration_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             ).with_columns(scores["model_version"], pl.lit(version).alias("rules_version"))
             lake.table(name, "decisions").write_day(day, rows)
             total += rows.height
+            if outbox is not None:
+                new, old = act_on(lifecycle, outbox, rows, context.run_id, datetime.now(UTC))
+                acts = {"new": acts["new"] + new, "too old": acts["too old"] + old}
             counts = dict(rows["decision"].value_counts().iter_rows())
             context.add_asset_metadata(
                 {"dagster/partition_row_count": rows.height, **counts}, partition_key=day.isoformat()
             )
+        effects = {}
+        if outbox is not None:
+            deliver_all(outbox)
+            effects = {
+                "decisions set in motion": acts["new"],
+                "decisions too old to be": acts["too old"],
+                **{f"effects {state}": count for state, count in outbox.counts().items()},
+            }
         return dg.MaterializeResult(
             metadata={
+                **effects,
                 "dagster/column_schema": frame_schema(rows),
                 "dagster/table_name": f"{name}.decisions",
                 "dagster/row_count": total,
@@ -66,6 +83,7 @@ def integration_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         specs=[dg.AssetCheckSpec("rates", asset=key, description="No decision is suddenly three times as frequent.")],
         name=f"{name}_decisions_checks",
     )
+    @read_once
     def rates(
         context: dg.AssetCheckExecutionContext, lake: Lake
     ) -> Iterator[dg.AssetCheckEvaluation | dg.AssetCheckResult]:
@@ -101,14 +119,6 @@ def integration_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         )
 
     return dg.Definitions(assets=[decisions], asset_checks=[rates])
-
-
-def _wide(first: pl.DataFrame, *others: pl.DataFrame, on: str) -> pl.DataFrame:
-    """All columns of the frames side by side; of those with the same name the first frame's."""
-    for other in others:
-        new = [column for column in other.columns if column == on or column not in first.columns]
-        first = first.join(other.select(new), on=on, how="left", maintain_order="left")
-    return first
 
 
 def _shares(rows: pl.DataFrame) -> dict[str, float]:

@@ -61,3 +61,11 @@ class RuleSet:
             orient="row",
         )
         return found.with_columns(pl.col("decision").replace_strict(self.declared.words()).alias("action"))
+
+
+def side_by_side(first: pl.DataFrame, *others: pl.DataFrame, on: str) -> pl.DataFrame:
+    """All columns of the frames, as rules may name them; of those with the same name the first frame's."""
+    for other in others:
+        new = [column for column in other.columns if column == on or column not in first.columns]
+        first = first.join(other.select(new), on=on, how="left", maintain_order="left")
+    return first

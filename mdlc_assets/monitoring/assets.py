@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from mdlc_assets import plots
-from mdlc_assets.asset_style import asset_key, daily_asset, days_before, days_in_run
+from mdlc_assets.asset_style import asset_key, daily_asset, days_before, days_in_run, read_once
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.monitoring.checks import monitoring_checks
 from mdlc_assets.monitoring.closed_loop import realised, with_slices
@@ -19,11 +19,15 @@ from mdlc_assets.monitoring.problems import Figures, not_judged, problems_of
 from mdlc_assets.monitoring.record import OUTPUTS, Record
 from mdlc_assets.monitoring.report import Surroundings, render, summary
 from mdlc_assets.monitoring.retrain_policy import Situation, decide
+from mdlc_assets.monitoring.score_drift import score_drift
 from mdlc_assets.monitoring.sketch import to_table
 from mdlc_assets.resources.alerts import Alerts
 from mdlc_assets.resources.lake import DayAbsentError, Lake
 from mdlc_assets.resources.registry import Registry
 from mdlc_assets.resources.reports import Reports
+from mdlc_assets.resources.sagemaker.client import SageMaker
+from mdlc_assets.resources.sagemaker.faults import ServiceError
+from mdlc_assets.resources.sagemaker.score_drift import publish_score_drift
 
 _SHOWN_DAYS = 28
 _RECENT_DAYS = 3
@@ -34,6 +38,8 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
     """Stage 7 of a lifecycle."""
     name, monitors = lifecycle.name, lifecycle.monitoring
     delay = lifecycle.labels.delay_days
+    real_time = lifecycle.deployment.real_time
+    drift_is_watched = real_time is not None and real_time.alarms.score_drift is not None
 
     @dg.asset(
         **daily_asset(lifecycle, "monitoring", "drift_profile"),
@@ -41,6 +47,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         description="A sketch of each input of the day, at most 512 weighted points: what later days are compared "
         "with, without reading the rows again.",
     )
+    @read_once
     def drift_profile(context: dg.AssetExecutionContext, lake: Lake) -> None:
         record = Record(lifecycle, lake)
         table = lake.table(name, "drift_profile")
@@ -57,7 +64,10 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         "learnt from: distances, alarm, and the performance to be expected. Needs no labels. Drift alone does not "
         "ask for retraining.",
     )
-    def open_loop_report(context: dg.AssetExecutionContext, lake: Lake, registry: Registry) -> None:
+    @read_once
+    def open_loop_report(
+        context: dg.AssetExecutionContext, lake: Lake, registry: Registry, sagemaker: SageMaker
+    ) -> None:
         record = Record(lifecycle, lake)
         documents = lake.documents(name, "open_loop_report")
         expectation = Expectation(record, registry)
@@ -77,6 +87,10 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             if day == days_in_run(context)[-1]:
                 recent = record.documents("open_loop_report", day, _SHOWN_DAYS, having="since")
                 shown["drift"] = dg.MetadataValue.md(plots.as_markdown(distances_plot(recent, day)))
+                if drift_is_watched:
+                    scores_before = record.scores_of_the_version_before(version, before)
+                    drift = score_drift(today["score"], scores_before) if scores_before else None
+                    shown |= _tell_alarm(context, sagemaker, name, drift)
             context.add_asset_metadata(shown, partition_key=day.isoformat())
 
     @dg.asset(
@@ -86,6 +100,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         "the last days together with intervals, calibration, declared slices, beside what the gate promised; and how "
         "late the labels were.",
     )
+    @read_once
     def closed_loop_report(context: dg.AssetExecutionContext, lake: Lake) -> None:
         record = Record(lifecycle, lake)
         slices = monitors.closed_loop.slices
@@ -134,6 +149,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         description="What the declared policy says as of the day: none, wait, retrain, recalibrate or stop, with its "
         "reasons. The sensor only acts on it.",
     )
+    @read_once
     def retrain_decision(context: dg.AssetExecutionContext, lake: Lake) -> None:
         record = Record(lifecycle, lake)
         for day in days_in_run(context):
@@ -168,6 +184,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         description="One HTML page for the day: what changed, since when, how bad it is, who is called, what to do; "
         "and the front page over all lifecycles. Problems that are new, worse or over are told to their owners.",
     )
+    @read_once
     def daily_report(context: dg.AssetExecutionContext, lake: Lake, reports: Reports, alerts: Alerts) -> None:
         record = Record(lifecycle, lake)
         for day in days_in_run(context):
@@ -203,3 +220,16 @@ def _version_on(record: Record, day: date) -> int:
         return record.version_on(day)
     except DayAbsentError as error:
         raise dg.Failure(description=str(error), allow_retries=False) from None
+
+
+def _tell_alarm(
+    context: dg.AssetExecutionContext, sagemaker: SageMaker, lifecycle: str, drift: float | None
+) -> dict[str, Any]:
+    """Send the scores' drift to where alarms of rollouts look; a monitor goes on where that is not to be had."""
+    if drift is None:
+        return {}
+    try:
+        publish_score_drift(sagemaker, lifecycle, drift)
+    except ServiceError as error:
+        context.log.warning("the drift of the scores was not published: %s", error)
+    return {"score_drift": drift}

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from mdlc_assets.asset_style import asset_key, days_in_run
+from mdlc_assets.asset_style import asset_key, days_in_run, read_once
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.resources.lake import Lake
 
@@ -40,6 +40,7 @@ def _warn(
     @dg.multi_asset_check(
         specs=[dg.AssetCheckSpec(check, asset=key, description=said)], name=f"{lifecycle.name}_{asset}_checks"
     )
+    @read_once
     def checks(
         context: dg.AssetCheckExecutionContext, lake: Lake
     ) -> Iterator[dg.AssetCheckEvaluation | dg.AssetCheckResult]:

@@ -111,6 +111,15 @@ class Record:
         self._table("output_profile").write_day(day, to_table(found))
         return found
 
+    def scores_of_the_version_before(self, version: int, before: Mapping[date, Mapping[str, Any]]) -> list[Sketch]:
+        """Sketches of the scores of the newest other version that scored any of the days of `before`."""
+        others = {when: said["model_version"] for when, said in before.items() if said["model_version"] != version}
+        if not others:
+            return []
+        last, stored = others[max(others)], self._table("output_profile")
+        days = [when for when, scored_by in others.items() if scored_by == last and stored.has(when)]
+        return [from_table(stored.read_day(when))["score"] for when in days]
+
     def reference(self, day: date, version: int, before: Mapping[date, Mapping[str, Any]]) -> Reference:
         """What a day scored by a version is compared with. Outputs only count where the same version gave them."""
         features = self._table("features").days()

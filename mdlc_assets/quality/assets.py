@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from mdlc_assets import plots
-from mdlc_assets.asset_style import asset_key, column_schema, daily_asset, days_in_run, days_of
+from mdlc_assets.asset_style import asset_key, column_schema, daily_asset, days_in_run, days_of, read_once
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.quality.checks import report_checks, validated_checks
 from mdlc_assets.quality.metrics import SCHEMA, daily_metrics, refused_by_rule
@@ -86,6 +86,7 @@ def _validated_and_quarantine(lifecycle: LifecycleDeclaration) -> dg.AssetsDefin
         partitions_def=days_of(lifecycle),
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
+    @read_once
     def validated_and_quarantine(
         context: dg.AssetExecutionContext, lake: Lake, landing: LandingZone
     ) -> Iterator[dg.MaterializeResult]:
@@ -137,6 +138,7 @@ def _quality_report(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
         "are judged in order; only days that passed serve as a measure.",
         metadata={"dagster/table_name": f"{lifecycle.name}.quality_report"},
     )
+    @read_once
     def quality_report(context: dg.AssetExecutionContext, lake: Lake, landing: LandingZone) -> None:
         days = days_in_run(context)
         reports = lake.documents(lifecycle.name, "quality_report")

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import dagster as dg
 
-from mdlc_assets.asset_style import asset_key, days_in_run, days_of, has_own_event
+from mdlc_assets.asset_style import asset_key, days_in_run, days_of, has_own_event, read_once
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.quality import Severity
 from mdlc_assets.quality.history import STOPPED_DAYS_REMEMBERED, DayFacts, History
@@ -49,6 +49,7 @@ def validated_checks(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinitio
             for rule in rules
         ],
     )
+    @read_once
     def check_validated(context: dg.AssetCheckExecutionContext, lake: Lake) -> Iterator[CheckEvent]:
         # Pandera brings pandas with it, which would have to be there before definitions load.
         from mdlc_assets.quality.schemas import complaints, stored_schema
@@ -96,6 +97,7 @@ def report_checks(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
         name=f"{lifecycle.name}__quality_report_checks",
         specs=[_spec(lifecycle, key, rule) for rule in rules],
     )
+    @read_once
     def check_report(context: dg.AssetCheckExecutionContext, lake: Lake) -> Iterator[CheckEvent]:
         reports = lake.documents(lifecycle.name, "quality_report")
         failed: dict[str, list[str]] = {rule.name: [] for rule in rules}

@@ -7,7 +7,6 @@ that was waiting, one call scores the list. A call costs about the same for one 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ import numpy as np
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.features.online import StoreAwayError
 from mdlc_assets.features.state import StateMismatchError
+from mdlc_assets.integration.effects import decision_id
 from mdlc_assets.integration.rules import RuleError, RuleSet
 from mdlc_assets.realtime.breaker import Breaker
 from mdlc_assets.realtime.serving import ServedModel, Serving
@@ -60,11 +60,6 @@ class _Waiting:
     vectors: list[np.ndarray | None]
     request_id: str
     done: asyncio.Future[list[Decided]]
-
-
-def decision_id(lifecycle: str, event: Any) -> str:
-    """The same for the same event of a lifecycle, whoever decides it and how often."""
-    return hashlib.sha256(f"{lifecycle}/{event}".encode()).hexdigest()[:32]
 
 
 Record = Callable[[Serving, list[tuple[str, Decided]]], Awaitable[None] | None]

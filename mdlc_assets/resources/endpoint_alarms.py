@@ -20,7 +20,7 @@ OWN_NAMESPACE = "MDLC/Endpoints"
 LATENCY_BOUNDS = [20e-6 * 1.08**number for number in range(201)]
 SCORE_BINS = 20
 # Fewer scores than this say nothing of their distribution.
-_LEAST_SCORES = 200
+LEAST_SCORES = 200
 
 
 def latency_bin(seconds: float) -> int:
@@ -156,12 +156,19 @@ def _latency(alarm: Mapping[str, Any], point: Point) -> float | None:
 
 
 def _drift(point: Point) -> float | None:
-    """The total variation distance of two histograms: 0 where they are alike, 1 where they share nothing."""
-    new, old = sum(point.scores.values()), sum(point.usual_scores.values())
-    if min(new, old) < _LEAST_SCORES:
+    return score_distance(point.scores, point.usual_scores)
+
+
+def score_distance(new: Mapping[int, float], usual: Mapping[int, float], least: float = LEAST_SCORES) -> float | None:
+    """The total variation distance of two histograms: 0 where they are alike, 1 where they share nothing.
+
+    None where either holds too few scores to say anything.
+    """
+    total, total_usual = sum(new.values()), sum(usual.values())
+    if min(total, total_usual) < least:
         return None
-    bins = {*point.scores, *point.usual_scores}
-    return 0.5 * sum(abs(point.scores.get(b, 0) / new - point.usual_scores.get(b, 0) / old) for b in bins)
+    bins = {*new, *usual}
+    return 0.5 * sum(abs(new.get(b, 0) / total - usual.get(b, 0) / total_usual) for b in bins)
 
 
 def _statistic(alarm: Mapping[str, Any]) -> str:

@@ -93,7 +93,8 @@ def start_of(pid: int) -> str | None:
 class Serving:
     """One version as it is served: its staged folder and how many workers.
 
-    `config` names the endpoint configuration it comes from. With `most_workers` above `workers` there are as
+    `config` names the endpoint configuration it comes from. `container` says how to run an image's own server in
+    place of ours (see `deployment/front.py`). With `most_workers` above `workers` there are as
     many in between as `calls_per_minute` for each asks for. `capture` is the share of requests written down.
     """
 
@@ -106,6 +107,7 @@ class Serving:
     calls_per_minute: float = 0.0
     scale_in_seconds: float = 60.0
     capture: float = 0.0
+    container: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

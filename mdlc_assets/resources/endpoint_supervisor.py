@@ -18,35 +18,31 @@ themselves; the next supervisor takes their place. Nothing here imports Dagster:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mdlc_assets.resources.endpoint_crew import Crew
 from mdlc_assets.resources.endpoint_meter import Meter
 from mdlc_assets.resources.endpoint_plan import Plan
 from mdlc_assets.resources.endpoint_scaling import scaled, workers_for
 from mdlc_assets.resources.endpoint_state import (
     TOKEN_VARIABLE,
     EndpointRequest,
-    EndpointState,
     ProcessIdentity,
     Rollout,
     Serving,
     check_host,
     read_request,
-    read_state,
-    write_state,
 )
 from mdlc_assets.resources.endpoint_trial import RolledBackError, Trial
-from mdlc_assets.resources.endpoint_workers import Group, RefusedError, Worker, open_public_socket, start_worker
+from mdlc_assets.resources.endpoint_workers import Group, RefusedError, open_public_socket
 
 _TICK_SECONDS = 2.0
 _MEASURE_SECONDS = 1.0
@@ -62,15 +58,9 @@ class Supervisor:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.state: EndpointState = read_state(folder)
-        self.public: socket.socket | None = None
-        self.group: Group | None = None
-        self.trial: Group | None = None
-        self.shadow: Group | None = None
-        self.share = 0.0
+        self.crew = Crew(folder)
+        self.state = self.crew.state
         self.meter = Meter()
-        self.orphans: list[ProcessIdentity] = []
-        self.going: list[Worker] = []
         self.wake = asyncio.Event()
         self.stopping = asyncio.Event()
 
@@ -79,20 +69,19 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self.wake.set)
         loop.add_signal_handler(signal.SIGTERM, self.stopping.set)
-        self.orphans = [one for one in [*self.state.workers, *self.state.others] if one.alive()]
         check_host(self.state.host, os.environ.get(TOKEN_VARIABLE))
-        self.public = open_public_socket(self.state.host, self.state.port)
-        self.state.port = self.public.getsockname()[1]
+        self.crew.public = open_public_socket(self.state.host, self.state.port)
+        self.state.port = self.crew.public.getsockname()[1]
         self.state.supervisor = ProcessIdentity.of(os.getpid())
         self.state.rollout = None
-        self._write()
+        self.crew.write()
         tasks = [asyncio.create_task(work()) for work in (self._work, self._watch, self._measure)]
         stop = asyncio.create_task(self.stopping.wait())
         await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        await self._leave()
+        await self.crew.leave()
         for outcome in outcomes:
             if isinstance(outcome, Exception):
                 raise outcome
@@ -125,10 +114,10 @@ class Supervisor:
             _LOG.error("%s", self.state.why)
         await self._shadow_with(request.shadow, request.health_seconds)
         self.state.handled = request.id
-        self._write()
+        self.crew.write()
 
     def _serves(self, serving: Serving) -> bool:
-        group = self.group
+        group = self.crew.group
         return group is not None and group.serving == serving and all(w.running for w in group.workers)
 
     async def _change_to(self, serving: Serving, health_seconds: float, plan: Plan) -> str:
@@ -138,64 +127,44 @@ class Supervisor:
         """
         # Where load has called for more workers, the new version must be able to carry it as well.
         count = max(
-            serving.workers, len(self.group.workers) if self.group and scaled(serving, self.folder).most_workers else 0
+            serving.workers,
+            len(self.crew.group.workers) if self.crew.group and scaled(serving, self.folder).most_workers else 0,
         )
-        green = self.trial = Group(serving)
+        green = self.crew.trial = Group(serving)
         why = "it was healthy; nothing watched it"
         try:
-            await self._bring_up(green, count, health_seconds)
-            if plan.steps and self.group:
+            await self.crew.bring_up(green, count, health_seconds)
+            if plan.steps and self.crew.group:
                 why = await self._shift(green, plan)
             for worker in green.workers:
                 await worker.let_accept()
         except BaseException:
-            await self._route(0.0)
+            await self.crew.route(0.0)
             for worker in green.everyone:
                 worker.end(serving.drain_seconds)
             for worker in green.starting:
                 worker.signal(signal.SIGKILL)
-            self.going += green.everyone
+            self.crew.going += green.everyone
             raise
         finally:
-            self.trial, self.share, self.state.rollout = None, 0.0, None
-        blue, self.group = self.group, green
+            self.crew.trial, self.crew.share, self.state.rollout = None, 0.0, None
+        blue, self.crew.group = self.crew.group, green
         if self.state.serving and self.state.serving.version != serving.version:
             self.state.previous = self.state.serving.version
         self.state.serving, self.state.wanted = serving, len(green.workers)
         if blue:
-            self.going += blue.workers
-        self._write()
-        await self._route(0.0)
+            self.crew.going += blue.workers
+        self.crew.write()
+        await self.crew.route(0.0)
         leaving: list[Any] = [worker.let_go(blue.serving.drain_seconds) for worker in blue.workers] if blue else []
-        for orphan in self.orphans:
+        for orphan in self.crew.orphans:
             orphan.signal(signal.SIGTERM)
-        if self.orphans:
+        if self.crew.orphans:
             # They cannot tell a supervisor that is not theirs when they have stopped accepting.
             leaving.append(asyncio.sleep(_ORPHAN_SECONDS))
         await asyncio.gather(*leaving)
         _LOG.warning("version %s serves with %s workers: %s", serving.version, len(green.workers), why)
         return why
-
-    async def _bring_up(self, group: Group, count: int, health_seconds: float) -> None:
-        """Start `count` workers at once; all of them healthy within the time, or `RefusedError`."""
-        try:
-            async with asyncio.timeout(health_seconds):
-                starts = [self._start(group) for _ in range(count)]
-                for outcome in await asyncio.gather(*starts, return_exceptions=True):
-                    if isinstance(outcome, BaseException):
-                        raise outcome
-        except TimeoutError:
-            raise RefusedError(
-                f"version {group.serving.version} did not answer its health check within {health_seconds:g} s"
-            ) from None
-        # Written down before they serve, so that a successor would find them.
-        self._write()
-
-    async def _start(self, group: Group) -> None:
-        assert self.public is not None
-        worker = await start_worker(group, self.public, self.folder / "notes")
-        group.starting.remove(worker)
-        group.workers.append(worker)
 
     async def _shift(self, green: Group, plan: Plan) -> str:
         """Give the new version more and more, and watch each step. Raises `RolledBackError`."""
@@ -211,120 +180,69 @@ class Supervisor:
                 len(plan.steps),
                 datetime.now(UTC).isoformat(timespec="seconds"),
             )
-            await self._route(step.share)
-            self._write()
+            await self.crew.route(step.share)
+            self.crew.write()
             end = time.monotonic() + step.bake_seconds
             while (left := end - time.monotonic()) > 0:
                 await asyncio.sleep(min(_MEASURE_SECONDS, left))
-                if self.group:
-                    await self.meter.measure(self.group, green)
+                if self.crew.group:
+                    await self.meter.measure(self.crew.group, green)
                 trial.judge()
         shares = ", ".join(f"{100 * step.share:g} %" for step in plan.steps)
         return f"its alarms stayed quiet at {shares} of the traffic: {trial.summary()}"
 
-    async def _route(self, share: float) -> None:
-        """Tell each serving worker where its requests go."""
-        self.share = share
-        for worker in self.group.workers if self.group else []:
-            await worker.tell("route", self._routes())
-
-    def _routes(self) -> dict[str, Any]:
-        route: dict[str, Any] = {}
-        if self.trial and self.share:
-            route |= {"share": self.share, "trial": self.trial.ports(), "trial_version": self.trial.serving.version}
-        if self.shadow:
-            route |= {"shadow": self.shadow.ports(), "shadow_version": self.shadow.serving.version}
-        return route
-
     async def _shadow_with(self, wanted: Serving | None, health_seconds: float) -> None:
         """Let `wanted` (or nothing) shadow. One that is not healthy leaves what serves alone."""
-        if self.shadow and self.shadow.serving == wanted:
+        if self.crew.shadow and self.crew.shadow.serving == wanted:
             return
-        before, self.shadow, self.state.shadow_problem = self.shadow, None, ""
-        if wanted and self.group:
+        before, self.crew.shadow, self.state.shadow_problem = self.crew.shadow, None, ""
+        if wanted and self.crew.group:
             coming = Group(wanted)
-            self.shadow = coming
+            self.crew.shadow = coming
             try:
-                await self._bring_up(coming, wanted.workers, health_seconds)
+                await self.crew.bring_up(coming, wanted.workers, health_seconds)
             except RefusedError as error:
-                self.shadow, self.state.shadow_problem = None, str(error)
+                self.crew.shadow, self.state.shadow_problem = None, str(error)
                 for worker in coming.everyone:
                     worker.signal(signal.SIGKILL)
-                self.going += coming.everyone
-        self.state.shadow, self.state.shadow_report = (wanted if self.shadow else None), {}
+                self.crew.going += coming.everyone
+        self.state.shadow, self.state.shadow_report = (wanted if self.crew.shadow else None), {}
         self.meter.shadow = {}
-        await self._route(self.share)
+        await self.crew.route(self.crew.share)
         if before:
-            self.going += before.workers
+            self.crew.going += before.workers
             for worker in before.workers:
                 worker.end(before.serving.drain_seconds)
-        self._write()
+        self.crew.write()
 
     async def _watch(self) -> None:
         """Replace workers that died or hang."""
         backoff = 0.0
         while True:
-            await asyncio.sleep(max(_TICK_SECONDS if self.group else 0.2, backoff))
-            self._forget_gone()
-            for group in [group for group in (self.group, self.shadow) if group]:
-                for worker in list(group.workers):
-                    await worker.ping()
+            await asyncio.sleep(max(_TICK_SECONDS if self.crew.group else 0.2, backoff))
+            self.crew.forget_gone()
+            for group in [group for group in (self.crew.group, self.crew.shadow) if group]:
                 try:
-                    for worker in [worker for worker in group.workers if not worker.running]:
-                        _LOG.error("a worker ended with exit code %s", worker.process.returncode)
-                        await self._add(group, worker)
+                    await self.crew.replace_dead(group)
                     backoff = 0.0
                 except (RefusedError, TimeoutError) as error:
                     backoff = min(max(backoff * 2, 1.0), _LONGEST_BACKOFF_SECONDS)
                     _LOG.error("a worker could not be replaced, next try in %s s: %s", backoff, error)
-
-    async def _add(self, group: Group, dead: Worker | None = None) -> None:
-        """One more worker for a group, or one in place of a dead one. Raises `RefusedError`, TimeoutError."""
-        assert self.public is not None
-        before = list(group.starting)
-        worker = None
-        try:
-            async with asyncio.timeout(_RESTART_HEALTH_SECONDS):
-                worker = await start_worker(group, self.public, self.folder / "notes")
-                self._write()
-                if self.group is group:
-                    await worker.let_accept()
-        finally:
-            mine = [one for one in group.starting if one not in before]
-            group.starting = [one for one in group.starting if one not in mine]
-            self.going += [one for one in mine if one is not worker]
-            for one in mine:
-                if one is not worker:
-                    one.signal(signal.SIGKILL)
-        if group not in (self.group, self.shadow):
-            # A changeover came in between: this version is not wanted any more.
-            worker.end(group.serving.drain_seconds)
-            self.going.append(worker)
-            return
-        if dead is not None:
-            group.workers[group.workers.index(dead)] = worker
-        else:
-            group.workers.append(worker)
-        if group is self.group:
-            await worker.tell("route", self._routes())
-        else:
-            await self._route(self.share)
-        self._write()
 
     async def _measure(self) -> None:
         """Count what is answered, and let the number of workers follow the load, while no rollout does."""
         idle_since = time.monotonic()
         while True:
             await asyncio.sleep(_MEASURE_SECONDS)
-            group = self.group
-            if group is None or self.state.rollout or self.trial:
+            group = self.crew.group
+            if group is None or self.state.rollout or self.crew.trial:
                 continue
             await self.meter.measure(group, None)
             if self.meter.shadow and self.meter.shadow != self.state.shadow_report:
                 self.state.shadow_report = self.meter.shadow
-                self._write()
+                self.crew.write()
             serving = scaled(group.serving, self.folder)
-            if serving.most_workers <= serving.workers or group is not self.group:
+            if serving.most_workers <= serving.workers or group is not self.crew.group:
                 continue
             wanted = workers_for(serving, self.meter.rate(_LOAD_SECONDS))
             if wanted >= len(group.workers):
@@ -335,55 +253,18 @@ class Supervisor:
                 idle_since = time.monotonic()
                 leaver = group.workers.pop()
                 self.state.wanted = len(group.workers)
-                self.going.append(leaver)
-                self._write()
+                self.crew.going.append(leaver)
+                self.crew.write()
                 await leaver.let_go(serving.drain_seconds)
 
     async def _scale_out(self, group: Group, wanted: int) -> None:
         self.state.wanted = wanted
         try:
-            while len(group.workers) < wanted and group is self.group:
-                await self._add(group)
+            while len(group.workers) < wanted and group is self.crew.group:
+                await self.crew.add(group)
         except (RefusedError, TimeoutError) as error:
             _LOG.error("a worker could not be added: %s", error)
             self.state.wanted = len(group.workers)
-
-    async def _leave(self) -> None:
-        groups = [group for group in (self.group, self.trial, self.shadow) if group]
-        everyone = [*(worker for group in groups for worker in group.everyone), *self.going]
-        for worker in everyone:
-            worker.signal(signal.SIGINT)
-        for orphan in self.orphans:
-            orphan.signal(signal.SIGINT)
-        drain = self.state.serving.drain_seconds if self.state.serving else 0
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(drain + 3):
-                await asyncio.gather(*(worker.process.wait() for worker in everyone))
-        for worker in everyone:
-            worker.signal(signal.SIGKILL)
-        for orphan in self.orphans:
-            orphan.signal(signal.SIGKILL)
-        self.group, self.trial, self.shadow, self.going, self.orphans = None, None, None, [], []
-        self.state.supervisor, self.state.rollout = None, None
-        self._write()
-
-    def _forget_gone(self) -> None:
-        before = len(self.going) + len(self.orphans)
-        for worker in self.going:
-            if time.monotonic() > worker.leave_by:
-                worker.signal(signal.SIGKILL)
-        self.going = [worker for worker in self.going if worker.running]
-        self.orphans = [orphan for orphan in self.orphans if orphan.alive()]
-        if len(self.going) + len(self.orphans) != before:
-            self._write()
-
-    def _write(self) -> None:
-        self.state.workers = [w.identity for w in self.group.workers] if self.group else []
-        others = [worker for group in (self.trial, self.shadow) if group for worker in group.everyone]
-        others += [*(self.group.starting if self.group else []), *self.going]
-        running = dict.fromkeys(worker.identity for worker in others if worker.running)
-        self.state.others = [*running, *self.orphans]
-        write_state(self.folder, self.state)
 
 
 def main() -> None:

@@ -125,13 +125,14 @@ class Endpoints(dg.ConfigurableResource):
         shadow: Shadow | None,
         config: str,
         capture: float,
+        container: dict[str, Any] | None = None,
     ) -> str:
         """As `deploy`, without waiting: the supervisor sees it through. The answer is for `outcome`."""
         folder = self._prepared(lifecycle, model_folder)
         with _locked(folder):
             self._refuse_other_port(lifecycle, read_state(folder), port)
             clear_models(folder / "models", read_state(folder))
-            serving = (workers, _DRAIN_SECONDS, config, 0, 0.0, 60.0, capture)
+            serving = (workers, _DRAIN_SECONDS, config, 0, 0.0, 60.0, capture, container)
             request = self._wanted(folder, model_folder, version, health_seconds, plan, shadow, *serving)
             self._start_supervisor(folder, port)
             self._ask(folder, request)

@@ -8,7 +8,7 @@ from functools import partial
 import dagster as dg
 
 from mdlc_assets import plots
-from mdlc_assets.asset_style import asset_key, column_schema, daily_asset, days_before, days_in_run
+from mdlc_assets.asset_style import asset_key, column_schema, daily_asset, days_before, days_in_run, read_once
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.base import duration_name
 from mdlc_assets.resources.catalogue import Catalogue, CatalogueColumn, CatalogueEntry
@@ -37,6 +37,7 @@ def _raw(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
         metadata=_table_metadata(lifecycle, "raw", columns),
         freshness_policy=_freshness(lifecycle),
     )
+    @read_once
     def raw(context: dg.AssetExecutionContext, lake: Lake, landing: LandingZone, catalogue: Catalogue) -> None:
         days = days_in_run(context)
         feed = landing.feed(lifecycle.name, "transactions")
@@ -61,6 +62,7 @@ def _labels(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
         f"Labels become known about {delay} after the event; `known_at` says when.",
         metadata=_table_metadata(lifecycle, "labels", columns),
     )
+    @read_once
     def labels(context: dg.AssetExecutionContext, lake: Lake, landing: LandingZone, catalogue: Catalogue) -> None:
         days = days_in_run(context)
         transactions = landing.feed(lifecycle.name, "transactions")
@@ -97,6 +99,7 @@ def _attributes(lifecycle: LifecycleDeclaration, feed: str) -> dg.AssetsDefiniti
         "a file has none. Each event gets the version of its instant.",
         metadata=_table_metadata(lifecycle, feed, columns),
     )
+    @read_once
     def attributes(context: dg.AssetExecutionContext, lake: Lake, landing: LandingZone, catalogue: Catalogue) -> None:
         days = days_in_run(context)
         files = landing.feed(lifecycle.name, feed)

@@ -14,6 +14,7 @@ from mdlc_assets.declaration.dataset import ColumnType
 from mdlc_assets.sourcing.cells import INSTANT, TYPES, label_type
 from mdlc_assets.sourcing.files import LandingError, read_file
 from mdlc_assets.sourcing.mapping import CANONICAL, Layout, find_layout, layouts, to_canonical
+from mdlc_assets.sourcing.streamed_files import is_streamed, new_lines
 
 _MARKS = {"_source_file": pl.String(), "_source_row": pl.Int64(), "_unreadable": pl.String()}
 ReadBytes = Callable[[str], bytes]
@@ -51,20 +52,25 @@ def raw_day(lifecycle: LifecycleDeclaration, files: Iterable[str], read: ReadByt
     """The rows of a day's transaction files as table `raw` has them; see docs/lake_tables.md.
 
     Files come in the order of their names; one with the same bytes as another is read once. Raises
-    `LandingDayError` with every file that cannot be used.
+    `LandingDayError` with every file that cannot be used. Of what a stream delivered more than once, one row is there.
     """
     whole = distinct_files(files, read)
     types: dict[str, ColumnType] = {name: c.type for name, c in lifecycle.dataset.columns.items()}
     known = layouts(lifecycle)
     empty = pl.DataFrame(schema={**{name: TYPES[type_] for name, type_ in types.items()}, **_MARKS})
     parts, sources, errors = [empty], [], whole.errors
+    delivered: set[bytes] = set()
     for name, content in whole.contents.items():
         try:
             frame = read_file(name, content)
             layout = find_layout(name, frame.columns, known)
             if frame.height == 0:
                 raise LandingError(name, "(file)", "the file has columns but no rows", "send it again")
-            part = to_canonical(name, frame, layout, types)
+            rows = new_lines(content, delivered) if is_streamed(name) else list(range(frame.height))
+            if not rows:
+                whole.repeated.append(name)
+                continue
+            part = to_canonical(name, frame[rows], layout, types)
         except LandingError as error:
             errors.append(error)
             continue
@@ -73,7 +79,7 @@ def raw_day(lifecycle: LifecycleDeclaration, files: Iterable[str], read: ReadByt
             part.select(
                 *types,
                 pl.lit(name).alias("_source_file"),
-                pl.int_range(1, part.height + 1, dtype=pl.Int64).alias("_source_row"),
+                (pl.Series("_source_row", rows, pl.Int64) + 1),
                 "_unreadable",
             )
         )

@@ -7,7 +7,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -102,28 +102,40 @@ def _not_csv(name: str) -> LandingError:
 
 
 def _read_json_lines(name: str, content: bytes) -> pl.DataFrame:
-    columns: dict[str, list[str | None]] = {}
-    count = 0
+    rows = []
     for number, line in enumerate(content.split(b"\n"), start=1):
         if not line.strip():
             continue
-        try:
-            # Numbers stay text, so that what cannot be read as its type is shown as it stood.
-            row: Any = json.loads(line, parse_float=str, parse_int=str, parse_constant=str)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict):
+        row = read_object(line)
+        if row is None:
             raise LandingError(
                 name, f"line {number}", "this is not one JSON object", "write one whole object on each line"
             )
-        for key in row.keys() - columns.keys():
-            columns[key] = [None] * count
-        for key, cells in columns.items():
-            cells.append(_as_text(row.get(key)))
-        count += 1
-    if not columns:
+        rows.append(row)
+    frame = frame_of_objects(rows)
+    if not frame.columns:
         raise LandingError(name, "(file)", "there is no JSON object in the file", "send the file again")
-    return pl.DataFrame(columns, schema=dict.fromkeys(sorted(columns), pl.String))
+    return frame
+
+
+def read_object(text: bytes) -> dict[str, Any] | None:
+    """A JSON object whose numbers stay text, so that what cannot be read as its type is shown as it stood.
+
+    None for anything else.
+    """
+    try:
+        row: Any = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def frame_of_objects(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Objects of `read_object` as rows of text; null where one lacks what others have."""
+    names = sorted(set().union(*rows))
+    return pl.DataFrame(
+        {name: [_as_text(row.get(name)) for row in rows] for name in names}, schema=dict.fromkeys(names, pl.String)
+    )
 
 
 def _as_text(value: Any) -> str | None:

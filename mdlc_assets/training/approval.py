@@ -106,7 +106,7 @@ def rollback(
 def approve_by_policy(registry: Registry, lifecycle: LifecycleDeclaration, dagster_run: str = "") -> Version:
     """Approve the challenger if it passed its gate and is newer than the champion; else keep the champion.
 
-    What was rolled back stays out.
+    What was rolled back stays out, and what its gate refused leaves the champion where it is.
     Raises `ApprovalError` when nothing can serve.
     """
     challenger = registry.by_alias(lifecycle.name, "challenger")
@@ -117,6 +117,9 @@ def approve_by_policy(registry: Registry, lifecycle: LifecycleDeclaration, dagst
         return champion
     if champion is not None and challenger.version in _taken_back(registry.audit(lifecycle.name)):
         # A person has rolled it back: only a person, or a newer candidate, puts an end to that.
+        return champion
+    verdict = challenger.tags.get(GATE_TAG, "")
+    if champion is not None and verdict.startswith(("refused", "rejected")):
         return champion
     reason = f"passed its gate as of {challenger.as_of}; the declaration says `approval: policy`"
     return approve(registry, lifecycle, challenger.version, "policy", reason, dagster_run=dagster_run)

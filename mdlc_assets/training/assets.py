@@ -13,6 +13,7 @@ from mdlc_assets.asset_style import (
     end_of,
     frame_schema,
     plain_asset,
+    read_once,
 )
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.algorithms import algorithm_kind
@@ -21,7 +22,7 @@ from mdlc_assets.resources.registry import Candidate, Registry, UnknownVersionEr
 from mdlc_assets.resources.reports import Reports
 from mdlc_assets.resources.sagemaker.built_in_images import NoImageError
 from mdlc_assets.resources.sagemaker.client import SageMaker
-from mdlc_assets.resources.sagemaker.jobs import ServiceError
+from mdlc_assets.resources.sagemaker.faults import ServiceError
 from mdlc_assets.training import figures
 from mdlc_assets.training.algorithms import ModelFileError, TrainingDataError
 from mdlc_assets.training.approval import COMPARED_TAG, GATE_TAG, ApprovalError, approve, approve_by_policy
@@ -80,6 +81,7 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         description="What a model as of the day may learn from and be judged on: features, with the labels that "
         "were known by the end of that day.",
     )
+    @read_once
     def training_set(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
         rows = pl.DataFrame()
         for day in days_in_run(context):
@@ -108,6 +110,7 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         description=f"A {lifecycle.model.algorithm} model as of the day, registered in MLflow. Training again on "
         "the same data gives the same model and no new version.",
     )
+    @read_once
     def candidate_model(
         context: dg.AssetExecutionContext, lake: Lake, registry: Registry, sagemaker: SageMaker
     ) -> None:
@@ -153,6 +156,7 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         description="How the candidate does on test days it has not learnt from, beside the champion on the same "
         "events, with intervals; and what the gate says.",
     )
+    @read_once
     def evaluation(context: dg.AssetExecutionContext, lake: Lake, registry: Registry, sagemaker: SageMaker) -> None:
         serving, scorer = registry.champion(name), scorer_there(sagemaker, lifecycle)
         for day in days_in_run(context):
@@ -203,6 +207,7 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         description="The version that serves. Materialising it approves: by policy the newest candidate that "
         "passed its gate, or the version that the launchpad's configuration names. Every approval is on record.",
     )
+    @read_once
     def champion(context: dg.AssetExecutionContext, config: ChampionConfig, registry: Registry) -> dg.MaterializeResult:
         try:
             if config.version:
@@ -251,6 +256,7 @@ def _backtest(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
         description="The evaluations of all as-of days side by side: each metric with its interval, by day. Fill days "
         "with the job backtest over a range; nothing is approved by it.",
     )
+    @read_once
     def backtest(config: BacktestConfig, lake: Lake, reports: Reports) -> dg.MaterializeResult:
         evaluations = lake.documents(name, "evaluation")
         days = [day for day in evaluations.days() if config.first <= day.isoformat() <= (config.last or str(day))]

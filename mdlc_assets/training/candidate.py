@@ -72,16 +72,36 @@ def fit_candidate(lifecycle: LifecycleDeclaration, rows: pl.DataFrame, plan: Pro
 
 def _fit(lifecycle: LifecycleDeclaration, model: Model, rows: pl.DataFrame, span: Span) -> FittedModel:
     """Fit on a span; with `calibrate`, on all but its last days, which then say what the scores mean."""
-    features, label, declared = model_features(lifecycle), lifecycle.labels.column, model.calibrate
+    features, label = model_features(lifecycle), lifecycle.labels.column
+    learnt, held = without_held_out(lifecycle, rows, span)
+    return calibrated(lifecycle, fit(model, learnt, features, label), held)
+
+
+def without_held_out(
+    lifecycle: LifecycleDeclaration, rows: pl.DataFrame, span: Span
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows to learn from, and those of the last days that calibrate; none of these where nothing does.
+
+    Raises `TrainingDataError` for what neither can be done with.
+    """
+    declared = lifecycle.model.calibrate
     if declared is None:
-        return fit(model, rows, features, label)
+        return rows, rows.clear()
     cut = span.last - timedelta(days=declared.days)
     held_out = pl.col(lifecycle.dataset.time).dt.date() > cut
     learnt, held = rows.filter(~held_out), rows.filter(held_out)
     refuse_untrainable(lifecycle, learnt, Span(span.first, cut))
     refuse_untrainable(lifecycle, held, Span(cut + timedelta(days=1), span.last))
-    fitted = fit(model, learnt, features, label)
-    return replace(fitted, calibration=fit_calibration(declared.method, fitted.score(held), held[label].to_numpy()))
+    return learnt, held
+
+
+def calibrated(lifecycle: LifecycleDeclaration, fitted: FittedModel, held: pl.DataFrame) -> FittedModel:
+    """The model whose scores mean what the days that were held out say; itself where none were."""
+    declared = lifecycle.model.calibrate
+    if declared is None:
+        return fitted
+    label = held[lifecycle.labels.column].to_numpy()
+    return replace(fitted, calibration=fit_calibration(declared.method, fitted.score(held), label))
 
 
 def model_features(lifecycle: LifecycleDeclaration) -> list[str]:

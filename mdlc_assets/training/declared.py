@@ -15,7 +15,7 @@ from mdlc_assets.training.built_in_hyperparameters import hyperparameter_problem
 from mdlc_assets.training.equivalents import WITH_EQUIVALENT, equivalent
 from mdlc_assets.training.estimators import RecipeError, known_hyperparameters, setting_text, takes_directions
 
-_TABLES = "text/csv"
+_FROM_TABLES = ("supervised", "unsupervised")
 
 
 def training_problems(lifecycle: LifecycleDeclaration) -> list[Problem]:
@@ -82,21 +82,21 @@ def _built_in_problems(model: Model) -> list[Problem]:
         why = f"the values of {model.algorithm}, one of SageMaker's own, cannot be searched for"
         mend = "write them as hyperparameters, or search with an algorithm of ours, such as xgboost"
         found.append(Problem("model.search", f"{len(model.search.space)} ranges", why, mend))
+    if model.train_on == "sagemaker" and model.calibrate:
+        why = f"only the image of {model.algorithm} reads the model: its scores cannot be calibrated"
+        mend = "leave `calibrate` out, or use an algorithm of ours, such as xgboost"
+        found.append(Problem("model.calibrate.days", str(model.calibrate.days), why, mend))
     if model.train_on == "sagemaker":
         machines = model.sagemaker
         reason = BUILT_IN[model.algorithm].refuse_machine(machines.instance_type, machines.instance_count)
         if reason:
             said = f"{machines.instance_count} of {machines.instance_type}"
             found.append(Problem("model.sagemaker", said, reason, "choose other machines"))
-        if BUILT_IN[model.algorithm].shape not in ("supervised", "unsupervised"):
+        if BUILT_IN[model.algorithm].shape not in _FROM_TABLES:
             found.append(_not_from_features(model.algorithm))
-        elif _TABLES not in BUILT_IN[model.algorithm].content_types:
-            kinds = ", ".join(BUILT_IN[model.algorithm].content_types)
-            why = f"it reads {kinds} only, which is not written yet"
-            found.append(Problem("model.algorithm", repr(model.algorithm), why, "use linear-learner or xgboost"))
     elif model.algorithm not in WITH_EQUIVALENT:
         where = f"use one of {', '.join(sorted(WITH_EQUIVALENT))}"
-        if _TABLES in BUILT_IN[model.algorithm].content_types:
+        if BUILT_IN[model.algorithm].shape in _FROM_TABLES:
             where = f"write `train_on: sagemaker`, or {where}"
         found.append(Problem("model.algorithm", repr(model.algorithm), "it trains only on SageMaker", where))
     else:

@@ -53,7 +53,7 @@ _XGBOOST = {
 _SAME_IN_XGBOOST = (
     *("base_score", "booster", "colsample_bylevel", "colsample_bynode", "colsample_bytree", "eval_metric", "gamma"),
     *("grow_policy", "max_bin", "max_delta_step", "max_depth", "max_leaves", "min_child_weight", "num_parallel_tree"),
-    *("objective", "scale_pos_weight", "subsample", "tree_method"),
+    *("monotone_constraints", "objective", "scale_pos_weight", "subsample", "tree_method"),
 )
 
 
@@ -125,10 +125,10 @@ def in_process(recipe: Recipe, features: Sequence[str]) -> Recipe:
 
     Directions become the hyperparameter that holds them, for features in this order.
     """
-    if recipe.algorithm in BUILT_IN:
-        found = equivalent(recipe.algorithm, recipe.hyperparameters)
-        return replace(found, standardise=found.standardise or recipe.standardise, seed=recipe.seed)
     held = directions(recipe, features)
+    if recipe.algorithm in BUILT_IN:
+        found = equivalent(recipe.algorithm, {**recipe.hyperparameters, **held})
+        return replace(found, standardise=found.standardise or recipe.standardise, seed=recipe.seed)
     if not held:
         return recipe
     return Equivalent(recipe.algorithm, {**recipe.hyperparameters, **held}, recipe.standardise, recipe.seed)

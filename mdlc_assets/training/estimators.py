@@ -22,6 +22,7 @@ WITHOUT_LABELS = frozenset({"isolation_forest", "k_means", "principal_components
 """Algorithms that learn what is usual, without labels."""
 _DIRECTIONS = {
     "xgboost": "monotone_constraints",
+    "sagemaker-xgboost": "monotone_constraints",
     "gradient_boosting": "monotonic_cst",
     "random_forest": "monotonic_cst",
     "decision_tree": "monotonic_cst",
@@ -79,11 +80,13 @@ def takes_directions(algorithm: str) -> bool:
     return algorithm in _DIRECTIONS
 
 
-def directions(recipe: Recipe, features: Sequence[str]) -> dict[str, list[int]]:
+def directions(recipe: Recipe, features: Sequence[str]) -> dict[str, Any]:
     """The hyperparameter that holds the score to the recipe's directions, for features in this order; none if free."""
     if not recipe.monotone:
         return {}
-    return {_DIRECTIONS[recipe.algorithm]: [_SIGNS.get(recipe.monotone.get(name, ""), 0) for name in features]}
+    signs = [_SIGNS.get(recipe.monotone.get(name, ""), 0) for name in features]
+    # AWS's image reads the text of a tuple only.
+    return {_DIRECTIONS[recipe.algorithm]: str(tuple(signs)) if recipe.algorithm in BUILT_IN else signs}
 
 
 def fit_estimator(recipe: Recipe, values: np.ndarray, target: np.ndarray) -> Any:

@@ -1,7 +1,7 @@
 """Models that only their own image can read: kept as the archive the image wrote, scored by a batch transform.
 
 AWS's built-in algorithms, Marketplace algorithms and a team's own container write what they like. Such a model
-is registered, judged and approved as any other; it is served on SageMaker only.
+is registered, judged and approved as any other; transform jobs and endpoints run its image.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import polars as pl
 
 from mdlc_assets.training.algorithms import FeatureError, FittedModel, ModelFileError, load_model
 
-_ARCHIVE, _ABOUT = "model.tar.gz", "foreign.json"
+FOREIGN_FILE = "foreign.json"
+_ARCHIVE = "model.tar.gz"
 Scorer = Callable[["ForeignModel", pl.DataFrame], np.ndarray]
 
 
@@ -47,7 +48,7 @@ class ForeignModel(FittedModel):
     def files(self) -> dict[str, bytes]:
         """The archive as it was written, and what it is."""
         about = {"algorithm": self.algorithm, "features": self.features, "image": self.image}
-        return {_ABOUT: json.dumps(about, indent=1).encode(), _ARCHIVE: self.estimator}
+        return {FOREIGN_FILE: json.dumps(about, indent=1).encode(), _ARCHIVE: self.estimator}
 
     def digest(self) -> str:
         """SHA-256 in hex over the files."""
@@ -60,10 +61,10 @@ class ForeignModel(FittedModel):
 
 def load_any_model(files: Mapping[str, bytes], scorer: Scorer | None = None) -> FittedModel:
     """A model of ours, or a foreign one with who scores it. Raises `ModelFileError`."""
-    if _ABOUT not in files:
+    if FOREIGN_FILE not in files:
         return load_model(files)
     try:
-        about: dict[str, Any] = json.loads(files[_ABOUT])
+        about: dict[str, Any] = json.loads(files[FOREIGN_FILE])
         return ForeignModel(about["algorithm"], about["features"], files[_ARCHIVE], image=about["image"], scorer=scorer)
     except (KeyError, ValueError) as error:
         raise ModelFileError(f"the model's files cannot be read ({error}). Mend: register it again.") from None

@@ -33,12 +33,15 @@ from mdlc_assets.resources.sagemaker.requests import (
 from mdlc_assets.resources.sagemaker.transforms import ServedBy, transformed
 from mdlc_assets.training.algorithms import FittedModel, ModelFileError, load_model
 from mdlc_assets.training.built_in import BUILT_IN, BuiltIn
-from mdlc_assets.training.candidate import Fitted, model_features
+from mdlc_assets.training.candidate import Fitted, calibrated, model_features, without_held_out
 from mdlc_assets.training.estimators import directions, setting_text
 from mdlc_assets.training.foreign import ForeignModel, Scorer
+from mdlc_assets.training.recordio import CONTENT_TYPE as RECORDS
+from mdlc_assets.training.recordio import recordio
+from mdlc_assets.training.search import search, with_hyperparameters
 from mdlc_assets.training.sets import refuse_untrainable
 from mdlc_assets.training.windows import Protocol
-from mdlc_assets.training.wire import csv_bytes, is_bare, parquet_bytes, wire_of
+from mdlc_assets.training.wire import csv_bytes, is_bare, parquet_bytes, reads_records_only, wire_of
 
 _PARQUET = "application/x-parquet"
 
@@ -49,8 +52,9 @@ class FittedThere:
 
     fitted: Fitted
     jobs: tuple[str, ...]
-    """Their ARNs."""
+    """Their ARNs, without those of a search's trials."""
     billed_seconds: int
+    """Of all jobs, trials included."""
 
 
 @dataclass(frozen=True)
@@ -67,35 +71,67 @@ def fit_candidate_there(
 ) -> FittedThere:
     """As `fit_candidate`, on SageMaker. Its input is deleted afterwards; the lake has it.
 
-    A run that is repeated finds its jobs again. Raises `TrainingDataError` before a job is paid for, `JobFailedError`
-    with the reason, and stops what it started when it is stopped itself.
+    A run that is repeated finds its jobs again. Each trial of a search is a job of its own; calibration is arithmetic
+    on what comes back. Raises `TrainingDataError` before a job is paid for, `JobFailedError` with the reason, and stops
+    what it started when it is stopped itself.
     """
-    parts = {"train": rows.filter(pl.col("part") == "train")}
-    refuse_untrainable(lifecycle, parts["train"], plan.train)
+    spans = {"train": (rows.filter(pl.col("part") == "train"), plan.train)}
     if plan.refit != plan.train:
         day = pl.col(lifecycle.dataset.time).dt.date()
-        parts["refit"] = rows.filter(day.is_between(plan.refit.first, plan.refit.last))
-        refuse_untrainable(lifecycle, parts["refit"], plan.refit)
-    model, storage = lifecycle.model, service.storage(f"{lifecycle.name}/jobs")
-    built_in = BUILT_IN.get(model.algorithm)
-    staged = [_stage(service, lifecycle, built_in, part, frame) for part, frame in parts.items()]
-    groups = [[one] for one in staged] if _other_image(model) else [staged]
-    trained: dict[str, FittedModel] = {}
-    arns, billed = [], 0
-    try:
-        for group in groups:
-            described = Jobs(service.client()).train(_request(service, lifecycle, built_in, group, as_of, run_id))
-            archive = _archive(service, described["ModelArtifacts"]["S3ModelArtifacts"])
-            image = image_of(service, model, built_in)
-            parts_trained = [one.channel.name for one in group]
-            trained |= _models(archive, parts_trained, model_features(lifecycle), model, image)
-            arns.append(described["TrainingJobArn"])
-            billed += described.get("BillableTimeInSeconds", 0)
-    finally:
-        for one in staged:
-            storage.delete(one.file)
-    fitted = Fitted(trained["train"], trained.get("refit", trained["train"]))
-    return FittedThere(fitted, tuple(arns), billed)
+        spans["refit"] = (rows.filter(day.is_between(plan.refit.first, plan.refit.last)), plan.refit)
+    parts, held = {}, {}
+    for part, (frame, span) in spans.items():
+        refuse_untrainable(lifecycle, frame, span)
+        parts[part], held[part] = without_held_out(lifecycle, frame, span)
+    with _Trainer(service, lifecycle, as_of, run_id) as trainer:
+        found = search(lifecycle, spans["train"][0], model_features(lifecycle), trainer.trial)
+        trainer.jobs.clear()
+        model = with_hyperparameters(lifecycle.model, found.best) if found else lifecycle.model
+        trained = {part: calibrated(lifecycle, one, held[part]) for part, one in trainer.train(model, parts).items()}
+        fitted = Fitted(trained["train"], trained.get("refit", trained["train"]), found)
+        return FittedThere(fitted, tuple(trainer.jobs), trainer.billed_seconds)
+
+
+class _Trainer:
+    """Trains as jobs; what it staged is deleted at its end."""
+
+    def __init__(self, service: SageMaker, lifecycle: LifecycleDeclaration, as_of: date, run_id: str) -> None:
+        self.service, self.lifecycle, self.as_of, self.run_id = service, lifecycle, as_of, run_id
+        self.jobs: list[str] = []
+        self.billed_seconds = 0
+        self._files: set[str] = set()
+
+    def __enter__(self) -> _Trainer:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        storage = self.service.storage(f"{self.lifecycle.name}/jobs")
+        for file in self._files:
+            storage.delete(file)
+
+    def trial(self, model: Model, rows: pl.DataFrame) -> FittedModel:
+        """One set of hyperparameters, tried by a job."""
+        return self.train(model, {"train": rows})["train"]
+
+    def train(self, model: Model, parts: dict[str, pl.DataFrame]) -> dict[str, FittedModel]:
+        """A model for each part: of one job for all, or of one for each where the image knows one channel only."""
+        lifecycle = self.lifecycle.model_copy(update={"model": model})
+        built_in = BUILT_IN.get(model.algorithm)
+        staged = []
+        for part, frame in parts.items():
+            staged.append(_stage(self.service, lifecycle, built_in, part, frame))
+            self._files.add(staged[-1].file)
+        trained: dict[str, FittedModel] = {}
+        for group in [[one] for one in staged] if _other_image(model) else [staged]:
+            request = _request(self.service, lifecycle, built_in, group, self.as_of, self.run_id)
+            described = Jobs(self.service.client()).train(request)
+            archive = _archive(self.service, described["ModelArtifacts"]["S3ModelArtifacts"])
+            image = image_of(self.service, model, built_in)
+            names = [one.channel.name for one in group]
+            trained |= _models(archive, names, model_features(lifecycle), model, image)
+            self.jobs.append(described["TrainingJobArn"])
+            self.billed_seconds += described.get("BillableTimeInSeconds", 0)
+        return trained
 
 
 def scorer_there(service: SageMaker, lifecycle: LifecycleDeclaration) -> Scorer:
@@ -182,16 +218,17 @@ def _stage(
     """Write the rows of a channel as its algorithm wants them: features in order, the label where it looks for it."""
     model, label = lifecycle.model, lifecycle.labels.column
     features = model_features(lifecycle)
-    bare = is_bare(model.algorithm)
-    if bare:
+    if reads_records_only(model.algorithm):
+        content, kind, ending = recordio(rows.select(features).to_numpy(), rows[label].to_numpy()), RECORDS, "recordio"
+    elif is_bare(model.algorithm):
         labelled = built_in is None or built_in.shape == "supervised"
         content = csv_bytes(rows.select([label, *features] if labelled else features))
-        kind = built_in.content_type("text/csv") if built_in else "text/csv"
+        kind, ending = built_in.content_type("text/csv") if built_in else "text/csv", "csv"
     else:
-        content, kind = parquet_bytes(rows.select([*features, label])), _PARQUET
+        content, kind, ending = parquet_bytes(rows.select([*features, label])), _PARQUET, "parquet"
     digest = hashlib.sha256(content).hexdigest()
     folder = f"input/{part}-{digest[:16]}"
-    file = f"{folder}/rows.{'csv' if bare else 'parquet'}"
+    file = f"{folder}/rows.{ending}"
     storage = service.storage(f"{lifecycle.name}/jobs")
     storage.write(file, content)
     return Staged(Channel(part, storage.location(folder), kind), file, digest)

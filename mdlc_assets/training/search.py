@@ -13,13 +13,14 @@ import polars as pl
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.model import Model
 from mdlc_assets.declaration.ranges import Range
-from mdlc_assets.training.algorithms import TrainingDataError, fit
+from mdlc_assets.training.algorithms import FittedModel, TrainingDataError, fit
 from mdlc_assets.training.metrics import measure, scored
 
 if TYPE_CHECKING:
     import optuna
 
 Judge = Callable[[Model], float]
+Fitter = Callable[[Model, pl.DataFrame], FittedModel]
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,12 @@ class Found:
         return "\n".join(lines)
 
 
-def search(lifecycle: LifecycleDeclaration, train: pl.DataFrame, features: list[str]) -> Found | None:
+def search(
+    lifecycle: LifecycleDeclaration, train: pl.DataFrame, features: list[str], fit_one: Fitter | None = None
+) -> Found | None:
     """Search as declared, on rows of the training days alone; None where no search is declared.
 
+    `fit_one` fits each trial somewhere else than in this process.
     The same rows, seed and declaration give the same trials. Raises `TrainingDataError` when the days that learn or
     the days that judge have one class only.
     """
@@ -93,7 +97,7 @@ def search(lifecycle: LifecycleDeclaration, train: pl.DataFrame, features: list[
     metric = model.search.maximise
 
     def judge(tried: Model) -> float:
-        fitted = fit(tried, learns, features, label)
+        fitted = fit_one(tried, learns) if fit_one else fit(tried, learns, features, label)
         return float(measure(scored(judges, fitted.score(judges), **columns), [metric])[metric] or 0.0)
 
     first = train.select(day.min()).item()

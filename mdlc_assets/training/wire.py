@@ -1,7 +1,7 @@
 """Rows as an image wants to be sent them, and scores as it answers: for a batch transform and for an endpoint.
 
 the platform's own   CSV without names; each line is numbered, and the number stays beside the score
-built-in, bought     CSV without names in, JSON lines out; AWS keeps the order of the lines
+built-in, bought     CSV without names in, or RecordIO where that is all it reads; JSON lines out, in the same order
 a team's own         Parquet in, Parquet with a column `score` out, rows in the same order
 """
 
@@ -20,6 +20,7 @@ from mdlc_assets.resources.sagemaker.requests import TransformPlan
 from mdlc_assets.training.algorithms import FeatureError, FittedModel, ModelFileError
 from mdlc_assets.training.built_in import BUILT_IN
 from mdlc_assets.training.foreign import ForeignModel
+from mdlc_assets.training.recordio import CONTENT_TYPE, recordio
 
 _PARQUET, _CSV, _LINES = "application/x-parquet", "text/csv", "application/jsonlines"
 BARE_CSV = {"MDLC_CSV_HEADER": "absent"}
@@ -50,6 +51,8 @@ class Wire:
                 raise FeatureError(f"{name} is missing or infinite. Mend: give a finite number.")
         if self.content_type == _PARQUET:
             return parquet_bytes(frame)
+        if self.content_type == CONTENT_TYPE:
+            return recordio(frame.to_numpy())
         return csv_bytes(frame.cast({pl.Boolean: pl.Int8}).with_row_index("row") if self.numbered else frame)
 
     def scores(self, answer: bytes, count: int, image: str) -> np.ndarray:
@@ -83,18 +86,25 @@ class Wire:
 
 
 OWN = Wire(_CSV, _CSV, numbered=True)
-_BARE, _TEAM = Wire(_CSV, _LINES), Wire(_PARQUET, _PARQUET)
+_BARE, _RECORDS, _TEAM = Wire(_CSV, _LINES), Wire(CONTENT_TYPE, _LINES), Wire(_PARQUET, _PARQUET)
 
 
 def wire_of(model: FittedModel) -> Wire:
     """How the image that serves a model wants its rows."""
     if not isinstance(model, ForeignModel):
         return OWN
+    if reads_records_only(model.algorithm):
+        return _RECORDS
     return _BARE if is_bare(model.algorithm) else _TEAM
 
 
+def reads_records_only(algorithm: str) -> bool:
+    """Whether its image takes a table as RecordIO only."""
+    return algorithm in BUILT_IN and BUILT_IN[algorithm].content_types == (CONTENT_TYPE,)
+
+
 def is_bare(algorithm: str) -> bool:
-    """Whether its image wants CSV without names."""
+    """Whether its image wants rows without names."""
     return algorithm in BUILT_IN or algorithm.startswith("arn:")
 
 

@@ -5,7 +5,7 @@ import dagster as dg
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.workflows.approvals import reject_job, rollback_job
 from mdlc_assets.workflows.jobs import job_name, lifecycle_jobs
-from mdlc_assets.workflows.schedules import daily_catch_up
+from mdlc_assets.workflows.schedules import daily_catch_up, online_daily
 from mdlc_assets.workflows.sensors import lifecycle_sensors
 
 
@@ -18,6 +18,9 @@ def workflow_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
     ]
     return dg.Definitions(
         jobs=[*jobs.values(), *by_person],
-        schedules=[daily_catch_up(lifecycle, jobs["batch_inference"])],
+        schedules=[
+            daily_catch_up(lifecycle, jobs["batch_inference"]),
+            *online_daily(lifecycle, jobs["online_day"], jobs["online_fill"]),
+        ],
         sensors=lifecycle_sensors(lifecycle, jobs),
     )

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from mdlc_assets.asset_style import asset_key
+from mdlc_assets.asset_style import asset_key, read_once
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.resources.registry import Registry, UnknownVersionError
 from mdlc_assets.training.approval import ApprovalError, reject, rollback
@@ -33,6 +33,7 @@ def reject_job(lifecycle: LifecycleDeclaration, name: str) -> dg.JobDefinition:
     """Puts on record that a version shall not serve."""
 
     @dg.op(name=f"{lifecycle.name}__reject", description="Writes the refusal to the audit trail and to the registry.")
+    @read_once
     def refuse(context: dg.OpExecutionContext, config: RejectConfig, registry: Registry) -> None:
         try:
             version = reject(registry, lifecycle, config.version, config.approver, config.reason, context.run_id)
@@ -64,6 +65,7 @@ def rollback_job(lifecycle: LifecycleDeclaration, name: str) -> dg.JobDefinition
         name=f"{lifecycle.name}__rollback",
         description="Writes the rollback to the audit trail and points `champion` to the one before.",
     )
+    @read_once
     def take_back(context: dg.OpExecutionContext, config: RollbackConfig, registry: Registry) -> None:
         try:
             version = rollback(registry, lifecycle, config.approver, config.reason, context.run_id)

@@ -63,6 +63,11 @@ _WORKFLOWS: dict[str, tuple[str, tuple[str, ...]]] = {
         "Changes the endpoint over to the champion, and fills the online store.",
         ("endpoint", "online_features"),
     ),
+    "online_fill": ("Brings the online store up to the lake: new and changed days, labels.", ("online_features",)),
+    "online_day": (
+        "A day in real time, looked at afterwards: is what the online store answers what the features have?",
+        ("online_consistency",),
+    ),
 }
 
 
@@ -81,9 +86,6 @@ def lifecycle_jobs(lifecycle: LifecycleDeclaration) -> dict[str, UnresolvedAsset
         if lifecycle.deployment.real_time is None and workflow == "real_time_inference":
             selected.remove("endpoint")
         selection: dg.AssetSelection = dg.AssetSelection.assets(*(asset_key(lifecycle, name) for name in selected))
-        if workflow == "backtest":
-            # The gate decides about serving: a day long gone that it refuses must not stop the summary.
-            selection = selection.without_checks()
         jobs[workflow] = dg.define_asset_job(
             job_name(lifecycle, workflow),
             selection=selection,

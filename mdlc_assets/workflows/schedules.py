@@ -1,4 +1,4 @@
-"""The daily schedule: asks in the morning for what the sensor for new files has not brought in."""
+"""The daily schedules: in the morning for what the sensor for new files has not brought in, then for real time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.features.online import StoreAwayError
+from mdlc_assets.features.online_consistency import not_comparable
 from mdlc_assets.resources.lake import Lake
 from mdlc_assets.resources.landing import LandingZone
+from mdlc_assets.resources.online_store import OnlineStore
+
+_LOOKED_AT_DAYS = 7
 
 
 def daily_catch_up(lifecycle: LifecycleDeclaration, job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
@@ -36,3 +41,39 @@ def daily_catch_up(lifecycle: LifecycleDeclaration, job: UnresolvedAssetJobDefin
         return dg.RunRequest(run_key=f"catch-up-{yesterday}", partition_key=yesterday.isoformat())
 
     return catch_up
+
+
+def online_daily(
+    lifecycle: LifecycleDeclaration, day_job: UnresolvedAssetJobDefinition, fill_job: UnresolvedAssetJobDefinition
+) -> list[dg.ScheduleDefinition]:
+    """At 10:00 UTC the newest day of `features` is compared with the online store, as the stream left it; at 10:30
+    the store is brought up to the lake."""
+
+    @dg.schedule(
+        name=f"{lifecycle.name}_online_day",
+        job=day_job,
+        cron_schedule="0 10 * * *",
+        execution_timezone="UTC",
+        description="Looks at the newest day that is both in the features and in the online store.",
+        tags={"mdlc/lifecycle": lifecycle.name},
+    )
+    def online_day(context: dg.ScheduleEvaluationContext, lake: Lake, online_store: OnlineStore):  # type: ignore[no-untyped-def]
+        days = lake.table(lifecycle.name, "features").days()
+        try:
+            reason = ""
+            for day in reversed(days[-_LOOKED_AT_DAYS:]):
+                if not (reason := not_comparable(lifecycle, online_store.store, day)):
+                    return dg.RunRequest(partition_key=day.isoformat())
+        except StoreAwayError as error:
+            return dg.SkipReason(str(error))
+        return dg.SkipReason(f"Nothing is compared: {reason or 'there are no features yet'}.")
+
+    fill = dg.ScheduleDefinition(
+        name=f"{lifecycle.name}_online_fill_daily",
+        job=fill_job,
+        cron_schedule="30 10 * * *",
+        execution_timezone="UTC",
+        description="Brings the online store up to the lake, with the labels that have come.",
+        tags={"mdlc/lifecycle": lifecycle.name},
+    )
+    return [online_day, fill]

@@ -12,12 +12,12 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.deployment.approved import taken_back
+from mdlc_assets.deployment.asking import address_of
 from mdlc_assets.resources.endpoints import Endpoints
 from mdlc_assets.resources.lake import Lake
 from mdlc_assets.resources.landing import LandingZone
 from mdlc_assets.resources.registry import Registry
 from mdlc_assets.resources.sagemaker.client import SageMaker
-from mdlc_assets.resources.sagemaker.rollout import served_version
 from mdlc_assets.workflows.arrivals import Arrivals, work_for
 
 _LOOKED_AT_DAYS = 3
@@ -150,8 +150,11 @@ def _deploy(lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAssetJ
         champion = registry.champion(lifecycle.name)
         if champion is None:
             return dg.SkipReason("No version has been approved yet.")
-        local = sagemaker.form == "local"
-        serving = endpoints.status(lifecycle.name).version if local else served_version(sagemaker, lifecycle.name)
+        declared = lifecycle.deployment.real_time
+        if sagemaker.form == "local" and not (declared and declared.multi_model):
+            serving = endpoints.status(lifecycle.name).version
+        else:
+            serving = address_of(sagemaker, lifecycle).version
         if serving == champion.version:
             return dg.SkipReason(f"The endpoint serves the champion, version {champion.version}.")
         # A failed deployment is tried again, but not more than once an hour; another approval at once.

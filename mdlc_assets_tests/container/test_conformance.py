@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from mdlc_assets.container.conformance import Container, Sample, check_container, check_serve, check_train
+from mdlc_assets.container.multi_model_conformance import check_multi_model
 from mdlc_assets_tests.deployment.models import FEATURES, save_model
 
 BIN = Path(sys.executable).parent
@@ -35,6 +36,24 @@ def test_our_entry_points_keep_the_contract(tmp_path: Path) -> None:
     found = check_container(f"{BIN}/{{verb}}", _sample(tmp_path), tmp_path)
     assert [str(finding) for finding in found if not finding.kept] == []
     assert len(found) > 20
+
+
+def test_our_server_keeps_the_contract_of_multi_model_endpoints(tmp_path: Path) -> None:
+    model = save_model(tmp_path / "some-model")
+    container = Container(f"{BIN}/{{verb}}", tmp_path)
+    found = list(check_multi_model(container, _sample(tmp_path), model, {"MDLC_MOST_MODELS": "2"}))
+    assert [str(finding) for finding in found if not finding.kept] == []
+    seen = {finding.rule: finding.seen for finding in found}
+    assert seen["multi-model: POST /models without room answers 507"] == "507 after 2"
+    assert len(found) == 17
+
+
+def test_a_server_of_one_model_is_told_what_it_lacks_for_many(tmp_path: Path) -> None:
+    container = Container([sys.executable, "-c", _BAD_SERVE], tmp_path)
+    found = list(check_multi_model(container, _sample(tmp_path), save_model(tmp_path / "some-model")))
+    broken = {finding.rule for finding in found if not finding.kept}
+    assert len(found) - len(broken) <= 3
+    assert "multi-model: POST /models/{name}/invoke of what is not loaded answers 404" in broken
 
 
 _BAD_TRAIN = "import sys, pathlib, os; sys.exit(0)"

@@ -19,6 +19,7 @@ PERMISSION = {
     "s3:UploadPart": "s3:PutObject",
     "s3:CreateMultipartUpload": "s3:PutObject",
     "s3:CompleteMultipartUpload": "s3:PutObject",
+    "dynamodb:TransactWriteItems": "dynamodb:PutItem",
 }
 # Needed by AWS itself on behalf of a call: no client ever sends it.
 IMPLIED = {

@@ -53,6 +53,7 @@ def test_the_wheel_holds_what_is_not_python(wheel: Path) -> None:
         "mdlc_assets/dagster.yaml",
         "mdlc_assets/declaration/lifecycle.schema.json",
         "mdlc_assets/lifecycles/payments_fraud/defs.yaml",
+        "mdlc_assets/training/built_in_hyperparameters.yaml",
         "mdlc_assets/monitoring/templates/report.html",
     } <= names
     assert not [name for name in names if name.startswith("mdlc_assets_tests")]

@@ -24,9 +24,16 @@ import mdlc_assets
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.deployment import Autoscaling, Deployment, RealTime
 from mdlc_assets.export.package import machines
+from mdlc_assets.features.online import OnlineFeatures
+from mdlc_assets.features.online_consistency import compare_day, freshness
+from mdlc_assets.features.online_filling import fill_store
+from mdlc_assets.features.table import feature_table
 from mdlc_assets.production import production_resources
 from mdlc_assets.resources.alerts import Problem
 from mdlc_assets.resources.catalogue import CatalogueEntry
+from mdlc_assets.resources.online_store import DynamoStore, OnlineStore
+from mdlc_assets.resources.outbox import Acted, Effect, open_outbox
+from mdlc_assets.resources.outbox_dynamodb import DynamoOutbox
 from mdlc_assets.resources.registry import Candidate
 from mdlc_assets.resources.sagemaker.endpoint_requests import EndpointPlan, Served
 from mdlc_assets.resources.sagemaker.jobs import Jobs, Pace
@@ -38,12 +45,14 @@ from mdlc_assets.resources.sagemaker.requests import (
     transform_request,
 )
 from mdlc_assets.resources.sagemaker.rollout import Rollout, ask_endpoint
+from mdlc_assets.resources.sagemaker.score_drift import publish_score_drift
+from mdlc_assets.simulator.world import Simulator
 from mdlc_assets_tests.deploy.recording import IMPLIED, PERMISSION, allowed, record_permissions
 from mdlc_assets_tests.export.test_export import PLACES
 
 _DAY = date(2018, 4, 1)
-# Of the online store and the stream, whose AWS forms are being built.
-_COMING = ("dynamodb:", "kinesis:")
+# Of the stream, whose AWS form is being built.
+_COMING = ("kinesis:",)
 
 
 @pytest.fixture
@@ -72,7 +81,11 @@ def resources(s3_root: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         "MDLC_ARTIFACTS": f"{s3_root}/mlflow",
         "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
         "MDLC_SAGEMAKER_ROLE": role,
+        "MDLC_ONLINE_TABLE": "least-privilege-online",
     }
+    # The stack makes the tables; runs only use them.
+    OnlineStore(form="dynamodb", table=environment["MDLC_ONLINE_TABLE"], timeout=20).prepare()
+    DynamoOutbox("least-privilege-outbox").create()
     yield production_resources(environment)
 
 
@@ -81,8 +94,10 @@ def test_a_recorded_run_needs_nothing_that_its_role_may_not(
 ) -> None:
     recorded.clear()  # what the fixtures sent
     _work_with_data(resources)
+    _work_in_real_time(resources, payments_fraud)
     _work_with_models(resources, payments_fraud)
     assert {"s3:GetObject", "s3:PutObject", "sns:Publish", "sagemaker:CreateTrainingJob"} <= recorded
+    assert {"dynamodb:BatchWriteItem", "dynamodb:Query", "dynamodb:PutItem"} <= recorded
     lacking = recorded - allowed("roles", "Work")
     assert lacking == set(), "the role `work` lacks what a run calls"
 
@@ -150,6 +165,28 @@ def _work_with_data(resources: dict[str, Any]) -> None:
     assert registry.audit_problems("payments_fraud") == []
 
 
+def _work_in_real_time(resources: dict[str, Any], lifecycle: LifecycleDeclaration) -> None:
+    """The online store filled, asked, compared and fed by the stream; an effect out of the outbox."""
+    lake, world = resources["lake"], Simulator(start=_DAY, customers=20, terminals=20)
+    store = resources["online_store"].model_copy(update={"timeout": 20.0}).store
+    assert isinstance(store, DynamoStore)
+    events = world.transactions(_DAY).sort("event_time", "transaction_id")
+    lake.table("payments_fraud", "validated").write_day(_DAY, events)
+    lake.table("payments_fraud", "features").write_day(_DAY, feature_table(lifecycle, events, None, _DAY, _DAY))
+    assert fill_store(lifecycle, lake, store).events == events.height
+    online = OnlineFeatures(lifecycle, store)
+    online.learn(events[:1])
+    online.learn_labels(world.labels(_DAY)[:1])
+    assert compare_day(lifecycle, lake, store, _DAY, most=3).wrong == {}
+    assert freshness(lifecycle, lake, store).days_behind == []
+    lake.table("payments_fraud", "validated").write_day(_DAY, events[1:])
+    assert fill_store(lifecycle, lake, store).removed == 1
+    outbox = open_outbox("dynamodb:least-privilege-outbox")
+    outbox.put([Acted("d", [Effect("d-0", {"to": "sns", "topic": "arn"}, {})])])
+    (claimed,) = outbox.claim(1.0, 60.0)
+    outbox.delivered(claimed.key)
+
+
 def _work_with_models(resources: dict[str, Any], lifecycle: LifecycleDeclaration) -> None:
     """A training job, a transform, and a first endpoint that scales."""
     service = resources["sagemaker"]
@@ -174,5 +211,6 @@ def _work_with_models(resources: dict[str, Any], lifecycle: LifecycleDeclaration
     assert outcome.verdict == "deployed"
     with pytest.raises(json.JSONDecodeError):  # moto's answer is made up
         ask_endpoint(service, "least_privilege", {"instances": []})
+    publish_score_drift(service, "least_privilege", 0.1)
     model = endpoint.model(served)
     jobs.transform(transform_request(TransformPlan("least-privilege", model, storage.location("in"), "s3://x/out")))

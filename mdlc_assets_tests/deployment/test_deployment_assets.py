@@ -4,123 +4,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
 import httpx
-import numpy as np
 import polars as pl
 import pytest
 
-import mdlc_assets
 from mdlc_assets.asset_style import asset_key
-from mdlc_assets.declaration import LifecycleDeclaration, read_declaration
+from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.deployment.assets import deployment_definitions
 from mdlc_assets.deployment.predictions import prediction_problems, score_day, score_days, score_quantiles
 from mdlc_assets.deployment.scoring import in_one_thread
-from mdlc_assets.resources.endpoints import Endpoints
-from mdlc_assets.resources.lake import Lake
-from mdlc_assets.resources.registry import Candidate, Registry
-from mdlc_assets.resources.sagemaker.client import SageMaker
-from mdlc_assets.training.algorithms import FittedModel
+from mdlc_assets_tests.deployment.asset_platform import DAYS, LIFECYCLE, NAME, Platform, failure, feature_rows
 from mdlc_assets_tests.deployment.models import fit_model
-
-SHIPPED = Path(mdlc_assets.__file__).parent / "lifecycles" / "payments_fraud" / "defs.yaml"
-LIFECYCLE = read_declaration(SHIPPED)
-NAME = LIFECYCLE.name
-DAYS = [date(2018, 5, day) for day in (1, 2, 3)]
-
-
-@dataclass
-class Platform:
-    lake: Lake
-    registry: Registry
-    endpoints: Endpoints
-    sagemaker: SageMaker
-    models: dict[int, FittedModel]
-
-    def resources(self) -> dict[str, object]:
-        return {
-            "lake": self.lake,
-            "registry": self.registry,
-            "endpoints": self.endpoints,
-            "sagemaker": self.sagemaker,
-        }
-
-    def approve(self, version: int) -> None:
-        chosen = self.registry.version(NAME, version)
-        self.registry.record(NAME, "approve", chosen, "ann", "good enough")
-        self.registry.point(NAME, "champion", chosen)
-
-    def run(
-        self,
-        *assets: str,
-        days: list[date] | None = None,
-        fails: bool = False,
-        selection: dg.AssetSelection | None = None,
-    ) -> dg.ExecuteInProcessResult:
-        wanted = selection or dg.AssetSelection.assets(*(asset_key(LIFECYCLE, name) for name in assets))
-        definitions = dg.Definitions.merge(
-            deployment_definitions(LIFECYCLE),
-            dg.Definitions(
-                resources=self.resources(),
-                jobs=[dg.define_asset_job("wanted", wanted)],
-            ),
-        )
-        tags = {}
-        if days:
-            tags = {
-                "dagster/asset_partition_range_start": days[0].isoformat(),
-                "dagster/asset_partition_range_end": days[-1].isoformat(),
-            }
-        job = definitions.resolve_job_def("wanted")
-        result = job.execute_in_process(instance=dg.DagsterInstance.ephemeral(), tags=tags, raise_on_error=False)
-        assert result.success is not fails
-        return result
-
-
-def _features(day: date, rows: int = 50) -> pl.DataFrame:
-    generator = np.random.default_rng(day.day)
-    began = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    return pl.DataFrame(
-        {
-            "transaction_id": pl.Series(range(day.day * 1000, day.day * 1000 + rows), dtype=pl.Int64),
-            "event_time": pl.Series(
-                [began + timedelta(minutes=i) for i in range(rows)], dtype=pl.Datetime("us", "UTC")
-            ),
-            "customer_id": pl.Series(generator.integers(0, 9, rows), dtype=pl.Int64),
-            "terminal_id": pl.Series(generator.integers(0, 9, rows), dtype=pl.Int64),
-            **{name: generator.normal(size=rows) for name in LIFECYCLE.features.names()},
-        }
-    )
 
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     root = tmp_path_factory.mktemp("platform")
-    registry = Registry(tracking_uri=f"sqlite:///{root}/mlflow/mlflow.db", artifact_root=str(root / "artifacts"))
-    sagemaker = SageMaker(root=str(root / "sagemaker"))
-    endpoints = Endpoints(root=str(root / "sagemaker" / "endpoints"))
-    platform = Platform(Lake(root=str(root / "lake")), registry, endpoints, sagemaker, {})
-    for day in DAYS:
-        platform.lake.table(NAME, "features").write_day(day, _features(day))
+    platform = Platform.below(root)
     for seed in (1, 2):
         model = fit_model(seed, tuple(LIFECYCLE.features.names()))
-        files = {f"model/{name}": content for name, content in model.files().items()}
-        made = registry.register(NAME, Candidate(f"2018-04-0{seed}", model.digest(), files, model.features, {}, {}))
-        platform.models[made.version] = model
+        platform.models[platform.register(f"2018-04-0{seed}", model)] = model
     yield platform
     platform.endpoints.stop(NAME)
-
-
-def _failure(result: dg.ExecuteInProcessResult) -> str:
-    return result.all_events[-1].message + "".join(
-        event.step_failure_data.error.to_string()
-        for event in result.all_events
-        if event.is_step_failure and event.step_failure_data.error
-    )
 
 
 # The tests of this module follow each other: no champion, version 1, version 2.
@@ -128,7 +37,7 @@ def _failure(result: dg.ExecuteInProcessResult) -> str:
 
 def test_what_nobody_approved_neither_scores_nor_serves(platform: Platform) -> None:
     for asset, days in (("batch_predictions", DAYS), ("endpoint", None)):
-        text = _failure(platform.run(asset, days=days, fails=True))
+        text = failure(platform.run(asset, days=days, fails=True))
         assert "has no champion, and nothing serves that was not approved" in text
         assert "mdlc approve" in text
     assert platform.lake.table(NAME, "batch_predictions").days() == []
@@ -140,7 +49,7 @@ def test_a_range_of_days_is_scored_by_the_champion(platform: Platform) -> None:
     result = platform.run("batch_predictions", days=DAYS)
     table = platform.lake.table(NAME, "batch_predictions")
     for day in DAYS:
-        features, scored = _features(day), table.read_day(day)
+        features, scored = feature_rows(day), table.read_day(day)
         assert scored.schema == {
             "transaction_id": pl.Int64,
             "event_time": pl.Datetime("us", "UTC"),
@@ -165,7 +74,7 @@ def test_a_range_of_days_is_scored_by_the_champion(platform: Platform) -> None:
 
 
 def test_a_day_without_features_says_which(platform: Platform) -> None:
-    text = _failure(platform.run("batch_predictions", days=[DAYS[-1], DAYS[-1] + timedelta(days=1)], fails=True))
+    text = failure(platform.run("batch_predictions", days=[DAYS[-1], DAYS[-1] + timedelta(days=1)], fails=True))
     assert "features has no data for 2018-05-04" in text
 
 
@@ -218,7 +127,7 @@ def test_no_endpoint_where_none_is_declared() -> None:
 
 
 def test_each_fault_of_predictions_is_named() -> None:
-    features = _features(DAYS[0], 4)
+    features = feature_rows(DAYS[0], 4)
     good = features.select("transaction_id").with_columns(
         score=pl.Series([0.0, 0.5, 0.7, 1.0]), model_version=pl.lit(3, pl.Int64)
     )
@@ -239,7 +148,7 @@ def test_each_fault_of_predictions_is_named() -> None:
 
 
 def test_an_empty_day_gives_an_empty_table() -> None:
-    features = _features(DAYS[0], 0)
+    features = feature_rows(DAYS[0], 0)
     model = fit_model(1, tuple(LIFECYCLE.features.names()))
     scored = score_day(features, model, 1, ["transaction_id", "event_time", "customer_id"])
     assert scored.height == 0
@@ -257,12 +166,12 @@ def test_days_scored_side_by_side_are_as_scored_alone(monkeypatch: pytest.Monkey
         one_thread = in_one_thread(model)
         written: dict[date, pl.DataFrame] = {}
         scored = list(
-            score_days(sizes, lambda day: _features(day, sizes[day]), written.__setitem__, one_thread, 1, kept)
+            score_days(sizes, lambda day: feature_rows(day, sizes[day]), written.__setitem__, one_thread, 1, kept)
         )
         assert [day for day, _ in scored] == list(sizes)
         assert written.keys() == sizes.keys()
         for day, frame in scored:
-            assert frame.equals(score_day(_features(day, sizes[day]), model, 1, kept))
+            assert frame.equals(score_day(feature_rows(day, sizes[day]), model, 1, kept))
             assert written[day] is frame
 
 

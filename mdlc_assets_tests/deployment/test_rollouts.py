@@ -96,7 +96,9 @@ def eventually(holds: Callable[[], bool], seconds: float = 30) -> bool:
 
 
 @pytest.mark.slow
-def test_changeovers_and_an_automatic_rollback_lose_no_request(endpoints: Endpoints, models: dict[int, Path]) -> None:
+def test_changeovers_and_an_automatic_rollback_lose_no_request(
+    endpoints: Endpoints, models: dict[int, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     seconds = float(os.environ.get("MDLC_LOAD_SECONDS", "20"))
     bake = seconds / 10
     url = endpoints.deploy(NAME, models[1], 1, SECONDS).url
@@ -120,10 +122,12 @@ def test_changeovers_and_an_automatic_rollback_lose_no_request(endpoints: Endpoi
         time.sleep(max(1.0, seconds - (time.monotonic() - began)))
 
     answers = under_load(url, 200, rollouts)
-    print(  # noqa: T201 - the figures of the proof
-        f"\n{len(answers.answered)} answers, {answers.rate():.0f}/s, p50 {answers.quantile_ms(0.5):.2f} ms, "
-        f"p99 {answers.quantile_ms(0.99):.1f} ms, versions {dict(answers.versions())}; {said}"
-    )
+    with capsys.disabled():
+        print(  # noqa: T201 - the figures of the proof
+            f"\n{len(answers.answered)} answers in {answers.answered[-1][0]:.0f} s, {answers.rate():.0f}/s, "
+            f"{len(answers.failed)} failed, p50 {answers.quantile_ms(0.5):.2f} ms, "
+            f"p99 {answers.quantile_ms(0.99):.1f} ms, versions {dict(answers.versions())}; {said}"
+        )
     assert answers.failed == []
     assert set(answers.statuses()) == {200}
     # Version 3 was approved by nobody: it shadows, and no answer is its own.

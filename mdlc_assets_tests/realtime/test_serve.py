@@ -17,6 +17,10 @@ import pytest
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.home import Home
+from mdlc_assets.production import NEEDED, UnsetError, resources_here
+from mdlc_assets.resources.online_store import DynamoStore, SqliteStore
+from mdlc_assets.resources.outbox import open_outbox
+from mdlc_assets.resources.outbox_dynamodb import DynamoOutbox
 from mdlc_assets.resources.registry import Registry
 from mdlc_assets_tests.realtime.parts import an_event, approve, register
 
@@ -83,3 +87,21 @@ def test_it_listens_on_this_machine_alone_unless_there_is_a_token(tmp_path: Path
     )
     assert ran.returncode == 1
     assert "Mend: set MDLC_TOKEN" in ran.stderr
+
+
+def test_in_production_it_decides_from_the_table_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    needed = {name: str(tmp_path / name) for name in NEEDED}
+    environment = {**needed, "MDLC_ONLINE_TABLE": "mdlc-online"}
+    monkeypatch.setenv("MDLC_OUTBOX", "dynamodb:mdlc-outbox")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    resources = resources_here(Home(tmp_path), environment)
+    store = resources["online_store"].store
+    assert isinstance(store, DynamoStore) and store.table == "mdlc-online"
+    assert resources["registry"].tracking_uri == needed["MLFLOW_TRACKING_URI"]
+    outbox = open_outbox(Home(tmp_path).outbox("payments_fraud"))
+    assert isinstance(outbox, DynamoOutbox) and outbox.table == "mdlc-outbox"
+    assert isinstance(resources_here(Home(tmp_path), {})["online_store"].store, SqliteStore)
+    with pytest.raises(UnsetError, match="MDLC_LAKE"):
+        resources_here(Home(tmp_path), {"MDLC_PAGES": "x"})

@@ -116,23 +116,29 @@ def test_what_is_right_passes() -> None:
         ),
         ("algorithm: lgbm", "there is no algorithm 'lgbm'"),
         (
-            "algorithm: factorization-machines\n    train_on: sagemaker\n"
-            "    hyperparameters: {num_factors: 8, predictor_type: binary_classifier}",
-            "application/x-recordio-protobuf only, which is not written yet (found 'factorization-machines')",
-        ),
-        (
             "algorithm: kmeans\n    hyperparameters: {k: 3}\n"
             "    search: {trials: 2, judge_days: 2, space: {epochs: {integer: [2, 4]}}}",
             "cannot be searched for",
         ),
         (
-            "algorithm: xgboost\n    train_on: sagemaker\n"
+            "algorithm: container\n    train_on: sagemaker\n    sagemaker: {image: registry/team:1}\n"
             "    search: {trials: 2, judge_days: 2, space: {max_depth: {integer: [2, 4]}}}",
-            "search.trials: a search is made in the run's process",
+            "search.trials: only its own image reads the model: no trial could be judged",
         ),
         (
-            "algorithm: xgboost\n    train_on: sagemaker\n    calibrate: {method: isotonic, days: 1}",
-            "calibrate.days: scores are calibrated in the run's process",
+            "algorithm: container\n    train_on: sagemaker\n    sagemaker: {image: registry/team:1}\n"
+            "    calibrate: {method: isotonic, days: 1}",
+            "calibrate.days: only its own image reads the model",
+        ),
+        (
+            "algorithm: kmeans\n    hyperparameters: {k: 3}\n    train_on: sagemaker\n"
+            "    calibrate: {method: isotonic, days: 1}",
+            "calibrate.days: only the image of kmeans reads the model",
+        ),
+        (
+            "algorithm: linear-learner\n    hyperparameters: {predictor_type: binary_classifier}\n"
+            "    monotone: {amount: increasing}",
+            "linear-learner cannot be held to a direction",
         ),
     ],
 )
@@ -152,6 +158,14 @@ def test_wrong_declarations_are_refused(tmp_path: Path, model: str, said: str) -
     [
         ("arn:aws:sagemaker:eu-west-1:123456789012:algorithm/fraud-9", {"train_on": "sagemaker"}),
         ("container", {"train_on": "sagemaker", "sagemaker": {"image": "registry/team:1"}}),
+        (
+            "factorization-machines",
+            {
+                "train_on": "sagemaker",
+                "hyperparameters": {"num_factors": 8, "predictor_type": "binary_classifier"},
+            },
+        ),
+        ("sagemaker-xgboost", {"hyperparameters": {"num_round": 9}, "monotone": {"amount": "increasing"}}),
         ("knn", {"hyperparameters": {"k": 5, "predictor_type": "classifier", "sample_size": 100}}),
         ("mdlc_assets_tests.training.own_functions:fit_forest", {"hyperparameters": {"trees": 3}}),
     ],

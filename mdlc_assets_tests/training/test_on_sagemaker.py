@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -15,13 +16,17 @@ from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.resources.lake import Lake
 from mdlc_assets.resources.registry import Registry
 from mdlc_assets.resources.reports import Reports
+from mdlc_assets.resources.sagemaker.archives import packed
 from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.resources.sagemaker.jobs import JobFailedError
 from mdlc_assets.training.algorithms import ModelFileError, TrainingDataError, load_model
 from mdlc_assets.training.assets import training_definitions
 from mdlc_assets.training.candidate import fit_candidate
-from mdlc_assets.training.foreign import load_any_model
+from mdlc_assets.training.foreign import ForeignModel, load_any_model
 from mdlc_assets.training.on_sagemaker import fit_candidate_there
+from mdlc_assets.training.recordio import recordio
+from mdlc_assets.training.wire import wire_of
+from mdlc_assets_tests.resources.sagemaker.answering import Answering, answered
 from mdlc_assets_tests.training.training_frames import AS_OF, declared, training_frame
 
 _HYPERPARAMETERS = {
@@ -69,23 +74,81 @@ def test_a_repeated_run_finds_its_job_again(payments_fraud: LifecycleDeclaration
     assert len(service.client().list_training_jobs()["TrainingJobSummaries"]) == 2
 
 
-@pytest.mark.parametrize("algorithm", ["xgboost", "gradient_boosting", "decision_tree"])
+@pytest.mark.parametrize("algorithm", ["xgboost", "gradient_boosting", "decision_tree", "sagemaker-xgboost"])
 def test_a_job_keeps_to_the_models_features_and_directions(
     payments_fraud: LifecycleDeclaration, tmp_path: Path, algorithm: str
 ) -> None:
     names = payments_fraud.features.names()[2::-1]
     # Against what the rows say, so that a model that was not held would show it.
-    more = {"features": names, "monotone": {names[2]: "decreasing"}}
+    more: dict[str, Any] = {"features": names, "monotone": {names[2]: "decreasing"}}
+    given = {"hyperparameters": _HYPERPARAMETERS.get(algorithm, {})} if "-" in algorithm else {}
+    more |= given
     here, there = (declared(payments_fraud, algorithm, train_on=where, **more) for where in ("here", "sagemaker"))
     rows, plan = training_frame(here)
     expected = fit_candidate(here, rows, plan)
     found = fit_candidate_there(SageMaker(root=str(tmp_path)), there, rows, plan, AS_OF, "run").fitted
-    assert found.digest() == expected.digest()
+    if "-" in algorithm:
+        np.testing.assert_allclose(found.served.score(rows), expected.served.score(rows), rtol=0, atol=1e-12)
+    else:
+        assert found.digest() == expected.digest()
     assert found.judged.features == found.served.features == names
     grid = pl.DataFrame({names[0]: np.zeros(99), names[1]: np.zeros(99), names[2]: np.linspace(-3, 3, 99)})
     assert (np.diff(found.served.score(grid)) <= 1e-9).all()
-    free = fit_candidate(declared(payments_fraud, algorithm, features=names), rows, plan)
+    free = fit_candidate(declared(payments_fraud, algorithm, features=names, **given), rows, plan)
     assert (np.diff(free.served.score(grid)) > 1e-6).any()
+
+
+def test_each_trial_of_a_search_is_a_job_and_calibration_follows_from_what_comes_back(
+    payments_fraud: LifecycleDeclaration, tmp_path: Path
+) -> None:
+    space = {"max_depth": {"integer": [1, 6]}}
+    more: dict[str, Any] = {
+        "hyperparameters": {"n_estimators": 6},
+        "search": {"trials": 2, "judge_days": 1, "space": space},
+        "calibrate": {"method": "platt", "days": 1},
+    }
+    here, there = (declared(payments_fraud, "xgboost", train_on=where, **more) for where in ("here", "sagemaker"))
+    rows, plan = training_frame(here, each_day=120)
+    service = SageMaker(root=str(tmp_path))
+    expected, found = fit_candidate(here, rows, plan), fit_candidate_there(service, there, rows, plan, AS_OF, "run")
+    assert found.fitted.digest() == expected.digest()
+    assert found.fitted.search is not None and expected.search is not None
+    assert found.fitted.search.document() == expected.search.document()
+    assert found.fitted.served.calibration is not None
+    jobs = service.client().list_training_jobs()["TrainingJobSummaries"]
+    assert (len(jobs), len(found.jobs)) == (3, 1)
+    assert service.storage(f"{here.name}/jobs/input").names("") == []
+
+
+def test_factorization_machines_learn_from_records(payments_fraud: LifecycleDeclaration, tmp_path: Path) -> None:
+    hyperparameters = {"num_factors": 8, "predictor_type": "binary_classifier"}
+    lifecycle = declared(
+        payments_fraud, "factorization-machines", hyperparameters=hyperparameters, train_on="sagemaker", refit=False
+    )
+    rows, plan = training_frame(lifecycle)
+    seen: dict[str, Any] = {}
+
+    def described() -> dict[str, Any]:
+        storage = service.storage(f"{lifecycle.name}/jobs/input")
+        seen.update({name: storage.read(name) for name in storage.names("")})
+        service.storage("out").write("model.tar.gz", packed({"model_algo-1": b"weights"}))
+        artifact = {"S3ModelArtifacts": "s3://bucket/out/model.tar.gz"}
+        return {"TrainingJobStatus": "Completed", "TrainingJobArn": "arn", "ModelArtifacts": artifact}
+
+    service = answered(tmp_path, Answering({"DescribeTrainingJob": described}))
+    model = fit_candidate_there(service, lifecycle, rows, plan, AS_OF, "run").fitted.served
+    assert isinstance(model, ForeignModel)
+    ((name, content),) = seen.items()
+    learnt = rows.filter(pl.col("part") == "train")
+    assert name.endswith("/rows.recordio")
+    features = lifecycle.features.names()
+    assert content == recordio(learnt.select(features).to_numpy(), learnt["is_fraud"].to_numpy())
+    assert wire_of(model).content_type == "application/x-recordio-protobuf"
+    assert wire_of(model).body(rows, features) == recordio(rows.select(features).to_numpy())
+    assert wire_of(model).scores(b'{"score": 0.25, "predicted_label": 0}\n{"score": 1.0}\n', 2, "i").tolist() == [
+        0.25,
+        1,
+    ]
 
 
 def test_one_class_is_refused_before_a_job_is_paid_for(payments_fraud: LifecycleDeclaration, tmp_path: Path) -> None:

@@ -130,6 +130,20 @@ def test_the_policy_does_not_undo_a_rollback(registry: Registry, payments_fraud:
     assert [entry["action"] for entry in registry.audit(_NAME)] == ["approve", "approve", "rollback", "approve"]
 
 
+def test_the_policy_keeps_the_champion_when_the_gate_refuses_and_fails_when_there_is_none(
+    registry: Registry, payments_fraud: LifecycleDeclaration
+) -> None:
+    _judged(registry, payments_fraud, 2, "1")
+    refused = registry.version(_NAME, 2)
+    registry.tag(_NAME, refused, {GATE_TAG: "refused: too weak"})
+    registry.point(_NAME, "challenger", refused)
+    with pytest.raises(ApprovalError, match=r"has not passed its gate \(refused: too weak\)"):
+        approve_by_policy(registry, payments_fraud)
+    approve(registry, payments_fraud, 1, "ann@example.com", "the first")
+    assert approve_by_policy(registry, payments_fraud).version == 1
+    assert [entry["action"] for entry in registry.audit(_NAME)] == ["approve"]
+
+
 def test_more_versions_than_a_page_of_mlflow(
     registry: Registry, payments_fraud: LifecycleDeclaration, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from mdlc_assets.declaration.deployment import RealTime
 from mdlc_assets.resources.endpoint_alarms import OWN_NAMESPACE
+from mdlc_assets.resources.sagemaker.marketplace import package_model_request
 from mdlc_assets.resources.sagemaker.requests import Request, job_name, model_request, tags
 
 LIVE, SHADOW = "live", "shadow"
@@ -22,11 +23,15 @@ _SCALED = {"ServiceNamespace": "sagemaker", "ScalableDimension": "sagemaker:vari
 
 @dataclass(frozen=True)
 class Served:
-    """A registered version and where its model.tar.gz lies; `digest` is that of its content."""
+    """A registered version and where its model.tar.gz lies; `digest` is that of its content.
+
+    `image` is its own where the platform's cannot read it: an address, or the ARN of a Marketplace algorithm.
+    """
 
     version: int
     artifact: str
     digest: str
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,13 @@ class EndpointPlan:
     def model(self, served: Served) -> str:
         """The name of a version's model."""
         port = self.declared.port or ""
-        return job_name(self.lifecycle, f"v{served.version}", served.artifact, served.digest, self.image, port)
+        image = served.image or self.image
+        return job_name(self.lifecycle, f"v{served.version}", served.artifact, served.digest, image, port)
+
+    def packages(self) -> list[tuple[str, str, str]]:
+        """(name, algorithm, artifact) of packages without which Marketplace models cannot be made; named as those."""
+        wanted = [self.served, *([self.shadow] if self.shadow else [])]
+        return [(self.model(one), one.image, one.artifact) for one in wanted if one.image.startswith("arn:")]
 
     def models(self) -> list[Request]:
         """`create_model` for the version, and for the one that shadows it."""
@@ -65,10 +76,16 @@ class EndpointPlan:
             environment = {"MDLC_MODEL_VERSION": str(served.version)}
             if self.declared.port and served is self.served:
                 environment["MDLC_ENDPOINT_PORT"] = str(self.declared.port)
+            if self.declared.serverless:
+                environment["MDLC_IDLE_SECONDS"] = f"{self.declared.serverless.idle.total_seconds():g}"
+            name = self.model(served)
+            if served.image.startswith("arn:"):
+                made.append(package_model_request(name, name, self.role, self.tagged, environment))
+                continue
             made.append(
                 model_request(
-                    self.model(served),
-                    self.image,
+                    name,
+                    served.image or self.image,
                     served.artifact,
                     self.role,
                     environment=environment,

@@ -6,24 +6,18 @@ nobody waits for.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
+from mdlc_assets.resources.sagemaker.faults import ServiceError, UnansweredError, absent, code_of, passes, told
 from mdlc_assets.resources.sagemaker.requests import Request
 
-_THROTTLED = frozenset(
-    {
-        *("ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded"),
-        *("ServiceUnavailable", "ServiceUnavailableException", "InternalFailure", "RequestThrottled"),
-    }
-)
 _ENDED = frozenset({"Completed", "Failed", "Stopped"})
 _MOST_ATTEMPTS = 5
 _LOG = logging.getLogger("mdlc.sagemaker")
@@ -38,10 +32,6 @@ _MENDS = (
     ("MaxRuntimeExceeded", "raise `model.sagemaker.max_runtime`, or take a larger machine"),
     ("MaxWaitTimeExceeded", "raise `model.sagemaker.max_wait`, or train without spot"),
 )
-
-
-class ServiceError(RuntimeError):
-    """SageMaker refused, or was not to be reached; the text says what to do."""
 
 
 class JobFailedError(ServiceError):
@@ -74,9 +64,12 @@ class Jobs:
         self.client, self.pace = client, pace or Pace()
 
     def call(self, method: str, request: Request) -> dict[str, Any]:
-        """One call, again after growing pauses while the service is throttled. Raises `ServiceError`."""
+        """One call, again after growing pauses while the service is throttled or not to be reached.
+
+        Raises `ServiceError` when that lasts, and for what is denied or beyond a limit.
+        """
         retrying = Retrying(
-            retry=retry_if_exception(lambda error: code_of(error) in _THROTTLED),
+            retry=retry_if_exception(passes),
             wait=wait_random_exponential(multiplier=self.pace.first_seconds, max=self.pace.longest_seconds),
             stop=stop_after_delay(self.pace.throttled_seconds),
             sleep=self.pace.sleep,
@@ -84,13 +77,22 @@ class Jobs:
         )
         try:
             return retrying(getattr(self.client, method), **request)
-        except ClientError as error:
-            if code_of(error) in _THROTTLED:
-                raise ServiceError(
-                    f"SageMaker throttled {error.operation_name} for {self.pace.throttled_seconds:g} s "
-                    f"({code_of(error)}). Mend: run fewer jobs at once, or ask AWS for a higher rate."
-                ) from error
-            raise
+        except (ClientError, BotoCoreError) as error:
+            words = told(error, self.client, method, self.pace.throttled_seconds)
+            if words is None:
+                raise
+            raise words from error
+
+    def listed(self, method: str, part: str, request: Request) -> list[dict[str, Any]]:
+        """All items of all pages."""
+        found: list[dict[str, Any]] = []
+        token: dict[str, Any] = {}
+        while True:
+            answer = self.call(method, {**request, **token})
+            found += answer[part]
+            if not answer.get("NextToken"):
+                return found
+            token = {"NextToken": answer["NextToken"]}
 
     def train(self, request: Request, *, patience_seconds: float | None = None) -> dict[str, Any]:
         """Start a training job, or find the same one again, and wait for its end: its description.
@@ -116,6 +118,16 @@ class Jobs:
                 return None
             raise
 
+    def gone(self, method: str, request: Request) -> bool:
+        """Delete what may be gone already; says whether it was there."""
+        try:
+            self.call(method, request)
+        except ClientError as error:
+            if not absent(error):
+                raise
+            return False
+        return True
+
     def _see_through(self, kind: str, noun: str, request: Request, patience: float) -> dict[str, Any]:
         name = self._start(kind, noun, request)
         try:
@@ -140,6 +152,9 @@ class Jobs:
             except ClientError as error:
                 if code_of(error) != "ResourceInUse":
                     raise
+            except UnansweredError:
+                self._stop(kind, name)
+                raise
             status = self._describe(kind, noun, name)[f"{noun}Status"]
             if status in ("Completed", "InProgress"):
                 _LOG.info("%s job %s is there already (%s): going on with it", kind, name, status)
@@ -167,12 +182,11 @@ class Jobs:
 
     def _stop(self, kind: str, name: str) -> None:
         noun = "TrainingJob" if kind == "training" else "TransformJob"
-        # It may have ended by itself just now.
-        with contextlib.suppress(ClientError):
+        try:
             self.call(f"stop_{kind}_job", {f"{noun}Name": name})
             _LOG.warning("%s job %s was asked to stop: nobody waits for it", kind, name)
-
-
-def code_of(error: BaseException) -> str:
-    """The service's code of an error of boto3; empty for any other."""
-    return error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+        except ClientError:
+            # It may have ended by itself just now, or never begun.
+            _LOG.info("%s job %s has nothing to stop", kind, name)
+        except ServiceError as error:
+            _LOG.error("%s job %s may still run and be billed. Mend: stop it at SageMaker. %s", kind, name, error)

@@ -5,17 +5,20 @@ Alarms on an endpoint's own metrics follow what its workers count; any other has
 
 from __future__ import annotations
 
+import hashlib
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mdlc_assets.resources.endpoint_trial import read_alarm_state, write_alarm_state
 from mdlc_assets.resources.sagemaker.local_state import Document, LocalState, now, refusal
 
-KIND = "alarm"
+KIND, METRIC = "alarm", "metric"
+_KEPT_POINTS = 100
 
 
 class LocalAlarms:
-    """Put, describe, set, delete."""
+    """Put, describe, set, delete; and the metrics that are sent."""
 
     service = "cloudwatch"
 
@@ -53,6 +56,18 @@ class LocalAlarms:
         for name in request["AlarmNames"]:
             self.state.delete(KIND, name)
             (alarm_folder(self.state) / f"{name}.json").unlink(missing_ok=True)
+        return {}
+
+    def put_metric_data(self, request: Document) -> Document:
+        """Keep each metric's newest values; alarms here follow what the endpoint's own workers count."""
+        for point in request["MetricData"]:
+            about = {"Namespace": request["Namespace"], "MetricName": point["MetricName"]}
+            about["Dimensions"] = point.get("Dimensions", [])
+            name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+            with self.state.locked(METRIC):
+                known = self.state.read(METRIC, name) or {**about, "points": []}
+                points = [*known["points"], {"at": now(), "Value": point["Value"]}]
+                self.state.write(METRIC, name, {**known, "points": points[-_KEPT_POINTS:]})
         return {}
 
     def _with_state(self, alarm: Document) -> Document:

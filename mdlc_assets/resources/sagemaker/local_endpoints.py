@@ -21,10 +21,12 @@ from mdlc_assets.resources.sagemaker import local_models
 from mdlc_assets.resources.sagemaker.archives import ArchiveError, unpack
 from mdlc_assets.resources.sagemaker.local_alarms import KIND as ALARM
 from mdlc_assets.resources.sagemaker.local_alarms import alarm_folder
+from mdlc_assets.resources.sagemaker.local_images import NoCommandError, command_for, is_own
 from mdlc_assets.resources.sagemaker.local_state import Document, LocalState, now, page, refusal
 
 KIND, CONFIG = "endpoint", "endpoint-config"
 _ROLLED_BACK = "rolled back: "
+_IDLE_SECONDS = 300
 _STRATEGIES: dict[str, Strategy] = {"ALL_AT_ONCE": "all_at_once", "CANARY": "canary", "LINEAR": "linear"}
 
 
@@ -105,6 +107,8 @@ class LocalEndpoints:
             config = known["before"] or known["wanted"]
         elif failed:
             config, status = known["before"] or known["wanted"], "InService" if known["before"] else "Failed"
+        moving = status in ("Creating", "Updating")
+        pending = {"EndpointConfigName": known["wanted"]} if moving else None
         now_serving = self.endpoints.status(lifecycle)
         if status == "InService" and now_serving.version is not None:
             # Somebody may have put another model there without SageMaker's requests.
@@ -114,6 +118,7 @@ class LocalEndpoints:
             "EndpointConfigName": config,
             "EndpointStatus": status,
             "FailureReason": failed or None,
+            "PendingDeploymentSummary": pending,
             "LastModifiedTime": known["changed"],
             "ProductionVariants": [{"VariantName": "live", "CurrentInstanceCount": now_serving.workers}],
         }
@@ -136,7 +141,7 @@ class LocalEndpoints:
     def _begin(self, name: str, config_name: str, deployment: Document) -> None:
         config = self._config(config_name)
         live = config["ProductionVariants"][0]
-        settings = self._model(live["ModelName"])["PrimaryContainer"].get("Environment", {})
+        settings = self._container(live).get("Environment", {})
         change: Document = {"wanted": config_name, "changed": now(), "failed": None, "request": ""}
         with tempfile.TemporaryDirectory() as text:
             try:
@@ -155,8 +160,9 @@ class LocalEndpoints:
                     shadow=shadow,
                     config=config_name,
                     capture=config.get("DataCaptureConfig", {}).get("InitialSamplingPercentage", 0) / 100,
+                    container=self._front(live),
                 )
-            except (ArchiveError, EndpointError) as error:
+            except (ArchiveError, EndpointError, NoCommandError) as error:
                 change["failed"] = str(error)
         self.state.change(KIND, name, lambda known: known.update(change))
 
@@ -179,12 +185,37 @@ class LocalEndpoints:
         return Plan(tuple(steps), tuple(alarm for _, alarm in alarms if alarm), str(alarm_folder(self.state)))
 
     def _unpacked(self, variant: Document, folder: Path) -> tuple[int, Path]:
-        container = self._model(variant["ModelName"])["PrimaryContainer"]
+        container = self._container(variant)
+        if container.get("Mode") == "MultiModel":
+            # Its models are fetched one by one, as they are asked for.
+            folder.mkdir(parents=True)
+            return 0, folder
         archive = self.state.s3_path(container["ModelDataUrl"])
         if not archive.is_file():
             raise ArchiveError(f"there is no archive {container['ModelDataUrl']}")
         unpack(archive, folder)
         return int(container.get("Environment", {}).get("MDLC_MODEL_VERSION", 0)), folder
+
+    def _front(self, variant: Document) -> Document | None:
+        """How the image's own server is run, in front of which a worker stands; None where our server does."""
+        container = self._container(variant)
+        image, serverless = container.get("Image", ""), variant.get("ServerlessConfig")
+        several = container.get("Mode") == "MultiModel"
+        if is_own(self.state, image) and not serverless and not several:
+            return None
+        command = command_for(self.state, image, "serve")
+        environment = {**command.environment, **container.get("Environment", {})}
+        how: Document = {"words": list(command.words), "environment": environment}
+        if serverless:
+            idle = float(environment.get("MDLC_IDLE_SECONDS", _IDLE_SECONDS))
+            how |= {"idle_seconds": idle, "most_at_once": serverless["MaxConcurrency"]}
+        if several:
+            how["models"] = str(self.state.s3_path(container["ModelDataUrl"]))
+            environment["SAGEMAKER_MULTI_MODEL"] = "true"
+        return how
+
+    def _container(self, variant: Document) -> Document:
+        return local_models.container_of(self.state, self._model(variant["ModelName"]))
 
     def _model(self, name: str) -> Document:
         return self._found(local_models.KIND, name)
@@ -219,10 +250,21 @@ class LocalInvocations:
         headers = {**self.endpoints.headers(), "content-type": request.get("ContentType", "application/json")}
         if "Accept" in request:
             headers["accept"] = request["Accept"]
-        answer = httpx.post(f"{status.url}/invocations", content=request["Body"], headers=headers, timeout=60)
-        if answer.status_code != 200:
-            text = f"Received client error ({answer.status_code}) from the model: {answer.text}"
-            raise refusal("ModelError", text, status=424)
+        if "TargetModel" in request:
+            headers["x-amzn-sagemaker-target-model"] = request["TargetModel"]
+        try:
+            answer = httpx.post(f"{status.url}/invocations", content=request["Body"], headers=headers, timeout=90)
+        except httpx.HTTPError as error:
+            raise refusal("ServiceUnavailable", f"no answer ({type(error).__name__})", status=503) from None
+        code = answer.status_code
+        if code == 429:
+            # A serverless endpoint with as many calls under way as it takes.
+            raise refusal("ThrottlingException", "Rate exceeded", status=429)
+        if code == 404:
+            raise refusal("ValidationError", answer.json().get("error", "there is no such model"))
+        if code != 200:
+            word = "client" if code < 500 else "server"
+            raise refusal("ModelError", f"Received {word} error ({code}) from the model: {answer.text}", status=424)
         media = answer.headers["content-type"]
         return {"Body": answer.content, "ContentType": media, "InvokedProductionVariant": "live"}
 

@@ -29,12 +29,17 @@ class Command:
     environment: dict[str, str]
 
 
+def is_own(state: LocalState, image: str) -> bool:
+    """Whether it is the platform's own image, and nothing else stands in for it."""
+    return image not in state.commands and image.rpartition("/")[2].partition(":")[0] == _OWN
+
+
 def command_for(state: LocalState, image: str, verb: Literal["train", "serve"]) -> Command:
     """What stands in for `docker run <image> <verb>`. Raises `NoCommandError`."""
     if image in state.commands:
         return Command((*state.commands[image], verb), {})
     own = Command((sys.executable, "-P", "-m", _MODULES[verb]), {"PYTHONPATH": _python_path()})
-    if image.rpartition("/")[2].partition(":")[0] == _OWN:
+    if is_own(state, image):
         return own
     repository = repository_of(image)
     if repository is not None:

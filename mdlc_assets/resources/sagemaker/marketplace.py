@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from botocore.exceptions import ClientError
+
 from mdlc_assets.resources.sagemaker.client import SageMaker
-from mdlc_assets.resources.sagemaker.jobs import Jobs, ServiceError
+from mdlc_assets.resources.sagemaker.faults import ServiceError
+from mdlc_assets.resources.sagemaker.jobs import Jobs
 from mdlc_assets.resources.sagemaker.requests import Request, model_request, tags
 
 _PATIENCE_SECONDS = 1800.0
@@ -68,15 +72,21 @@ def made_model(
     """Create the model `name`; for an ARN its package too, of the same name."""
     if not image.startswith("arn:"):
         request = model_request(name, image, artifact, service.role_arn(), environment=environment)
-        jobs.call("create_model", request)
+        jobs.ensure("create_model", request, taken="already exist")
         return MadeModel(name)
     package = made_package(jobs, name, image, artifact)
-    jobs.call("create_model", package_model_request(name, package, service.role_arn(), {}))
+    made = package_model_request(name, package, service.role_arn(), {})
+    try:
+        jobs.ensure("create_model", made, taken="already exist")
+    except (ClientError, ServiceError):
+        with contextlib.suppress(ClientError, ServiceError):
+            jobs.gone("delete_model_package", {"ModelPackageName": name})
+        raise
     return MadeModel(name, name)
 
 
 def unmade_model(jobs: Jobs, made: MadeModel) -> None:
     """Delete what was made."""
-    jobs.call("delete_model", {"ModelName": made.model})
+    jobs.gone("delete_model", {"ModelName": made.model})
     if made.package:
-        jobs.call("delete_model_package", {"ModelPackageName": made.package})
+        jobs.gone("delete_model_package", {"ModelPackageName": made.package})

@@ -128,6 +128,20 @@ def model_request(
     return {"ModelName": name, "PrimaryContainer": container, "ExecutionRoleArn": role, "Tags": tags(tagged or {})}
 
 
+def multi_model_request(
+    name: str, image: str, prefix: str, role: str, environment: Mapping[str, str], tagged: Mapping[str, str]
+) -> Request:
+    """`create_model` of many models: their archives lie below a prefix and are loaded when they are asked for."""
+    container: Request = {
+        "Image": image,
+        "Mode": "MultiModel",
+        "ModelDataUrl": f"{prefix.rstrip('/')}/",
+        "MultiModelConfig": {"ModelCacheSetting": "Enabled"},
+        "Environment": dict(environment),
+    }
+    return {"ModelName": name, "PrimaryContainer": container, "ExecutionRoleArn": role, "Tags": tags(tagged)}
+
+
 def transform_request(plan: TransformPlan) -> Request:
     """`create_transform_job`."""
     source = {"S3DataType": "S3Prefix", "S3Uri": plan.source}

@@ -21,19 +21,26 @@ from mdlc_assets.resources.sagemaker.endpoint_requests import (
     EndpointPlan,
     unscaled_request,
 )
-from mdlc_assets.resources.sagemaker.jobs import Jobs, Pace, ServiceError, code_of
+from mdlc_assets.resources.sagemaker.faults import AnswerError, ServiceError, absent
+from mdlc_assets.resources.sagemaker.jobs import Jobs, Pace
+from mdlc_assets.resources.sagemaker.marketplace import made_package
+from mdlc_assets.resources.sagemaker.requests import Request
 
-_ABSENT = ("ValidationException", "ResourceNotFound", "ObjectNotFoundException")
 _MOVING = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 _AWS_PERIODS = (10, 20, 30)
 _SPARE_SECONDS = 1800.0
 _ROLLED_BACK = "rolled back: "
+ASKING = Pace(longest_seconds=5.0, throttled_seconds=30.0)
 
 Verdict = Literal["unchanged", "deployed", "rolled back", "refused"]
 
 
 class PeriodError(ValueError):
     """A period that CloudWatch does not take."""
+
+
+class RivalError(ServiceError):
+    """Somebody else changes the same endpoint."""
 
 
 @dataclass(frozen=True)
@@ -48,31 +55,40 @@ class RolledOut:
 
 def served_version(sagemaker: SageMaker, lifecycle: str) -> int | None:
     """The registered version that an endpoint serves; None where nothing serves."""
-    client = sagemaker.client("sagemaker")
+    jobs = Jobs(sagemaker.client("sagemaker"), ASKING)
     try:
-        found = client.describe_endpoint(EndpointName=lifecycle.replace("_", "-"))
+        found = jobs.call("describe_endpoint", {"EndpointName": lifecycle.replace("_", "-")})
         if found["EndpointStatus"] in ("Failed", "Creating", "Deleting", "OutOfService"):
             return None
-        config = client.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
-        model = client.describe_model(ModelName=config["ProductionVariants"][0]["ModelName"])
+        config = jobs.call("describe_endpoint_config", {"EndpointConfigName": found["EndpointConfigName"]})
+        model = jobs.call("describe_model", {"ModelName": config["ProductionVariants"][0]["ModelName"]})
     except ClientError as error:
-        if code_of(error) in _ABSENT:
+        if absent(error):
             return None
         raise
     version = model["PrimaryContainer"].get("Environment", {}).get("MDLC_MODEL_VERSION")
     return int(version) if version else None
 
 
-def ask_endpoint(sagemaker: SageMaker, lifecycle: str, content: dict[str, Any]) -> dict[str, Any]:
-    """The endpoint's answer to a body in JSON. Raises `ServiceError`."""
-    client = sagemaker.client("sagemaker-runtime")
+def ask_endpoint(sagemaker: SageMaker, lifecycle: str, content: dict[str, Any], target: str = "") -> dict[str, Any]:
+    """The endpoint's answer to a body in JSON; `target` names a model of a multi-model one. Raises `ServiceError`."""
+    body = json.dumps(content).encode()
+    return json.loads(ask_endpoint_raw(sagemaker, lifecycle, body, "application/json", "application/json", target))
+
+
+def ask_endpoint_raw(
+    sagemaker: SageMaker, lifecycle: str, body: bytes, content_type: str, accept: str, target: str = ""
+) -> bytes:
+    """The endpoint's answer to any body. Raises `ServiceError`."""
+    request: dict[str, Any] = {"EndpointName": lifecycle.replace("_", "-"), "Body": body}
+    request |= {"ContentType": content_type, "Accept": accept}
+    if target:
+        request["TargetModel"] = target
     try:
-        answer = client.invoke_endpoint(
-            EndpointName=lifecycle.replace("_", "-"), ContentType="application/json", Body=json.dumps(content).encode()
-        )
+        answer = Jobs(sagemaker.client("sagemaker-runtime"), ASKING).call("invoke_endpoint", request)
     except ClientError as error:
-        raise ServiceError(f"the endpoint gave no answer: {error}") from None
-    return json.loads(answer["Body"].read())
+        raise AnswerError(f"the endpoint gave no answer: {error}") from None
+    return answer["Body"].read()
 
 
 class Rollout:
@@ -84,12 +100,17 @@ class Rollout:
         self.cloudwatch = Jobs(sagemaker.client("cloudwatch"), self.pace)
         self.scaling = Jobs(sagemaker.client("application-autoscaling"), self.pace)
 
-    def run(self, plan: EndpointPlan) -> RolledOut:
-        """See the rollout through. Raises `ServiceError` and boto3's ClientError when a request is refused."""
+    def run(self, plan: EndpointPlan, watched: Callable[[], None] | None = None) -> RolledOut:
+        """See the rollout through; `watched` is called again and again while it goes on.
+
+        Raises `ServiceError` and boto3's ClientError when a request is refused.
+        """
         self._refuse_period(plan)
         self._settled(plan)
         for alarm in plan.alarm_requests():
             self.cloudwatch.call("put_metric_alarm", alarm)
+        for name, algorithm, artifact in plan.packages():
+            made_package(self.sagemaker, name, algorithm, artifact)
         for model in plan.models():
             self.sagemaker.ensure("create_model", model, taken="already exist")
         self.sagemaker.ensure("create_endpoint_config", plan.config_request(), taken="already exist")
@@ -101,11 +122,18 @@ class Rollout:
         if before == plan.config:
             self._scale(plan)
             return RolledOut("unchanged", before, before, "this configuration serves already")
-        if found is None:
-            self.sagemaker.call("create_endpoint", plan.create_request())
-        else:
-            self.sagemaker.call("update_endpoint", plan.update_request())
-        done = self._settled(plan)
+        try:
+            if found is None:
+                self._begin("create_endpoint", plan.create_request(), plan)
+            else:
+                self._begin("update_endpoint", plan.update_request(), plan)
+            done = self._settled(plan, watched)
+        except RivalError:
+            raise
+        except ServiceError as error:
+            if found is None:
+                self._abandon(plan, error)
+            raise
         outcome = self._judge(plan, done, before)
         if outcome.verdict == "deployed":
             self._scale(plan)
@@ -114,6 +142,26 @@ class Rollout:
                 self.sagemaker.call("add_tags", {"ResourceArn": done["EndpointArn"], "Tags": [tag]})
         self.clean_up(plan, {outcome.config, before if outcome.verdict == "deployed" else self._previous(done)})
         return outcome
+
+    def _begin(self, method: str, request: Request, plan: EndpointPlan) -> None:
+        """Where a first call was heard and never answered, the second one finds the endpoint under way."""
+        if self.sagemaker.ensure(method, request, taken="Cannot ") is not None:
+            return
+        found = self._describe(plan) or {}
+        under_way = found.get("PendingDeploymentSummary", found).get("EndpointConfigName", "")
+        if under_way != plan.config:
+            raise RivalError(
+                f"somebody else is changing the endpoint {plan.endpoint} over to {under_way or 'something else'}. "
+                "Mend: wait until it is done, then run this again."
+            )
+
+    def _abandon(self, plan: EndpointPlan, why: ServiceError) -> None:
+        """Take an endpoint down whose first start nobody can follow; of one that serves, the version before goes on."""
+        try:
+            if self.sagemaker.gone("delete_endpoint", {"EndpointName": plan.endpoint}):
+                self.tell(f"deleted the endpoint {plan.endpoint}: {why}")
+        except (ClientError, ServiceError) as error:
+            self.tell(f"the endpoint {plan.endpoint} may be billed. Mend: delete it at SageMaker. {error}")
 
     def clean_up(self, plan: EndpointPlan, kept: set[str]) -> None:
         """Delete configurations of this endpoint that are not among `kept`, and models that none of those names."""
@@ -125,11 +173,16 @@ class Rollout:
             if name in kept:
                 used |= {variant["ModelName"] for variant in variants}
             else:
-                self.sagemaker.call("delete_endpoint_config", {"EndpointConfigName": name})
+                self.sagemaker.gone("delete_endpoint_config", {"EndpointConfigName": name})
                 self.tell(f"deleted the endpoint configuration {name}")
         for name in self._listed("list_models", "Models", "ModelName", plan):
             if name not in used:
-                self.sagemaker.call("delete_model", {"ModelName": name})
+                model = self.sagemaker.call("describe_model", {"ModelName": name})
+                self.sagemaker.gone("delete_model", {"ModelName": name})
+                # One of the Marketplace was made by way of a package, of the same name.
+                package = model.get("PrimaryContainer", {}).get("ModelPackageName", "")
+                if package.rpartition("/")[2] == name:
+                    self.sagemaker.gone("delete_model_package", {"ModelPackageName": name})
                 self.tell(f"deleted the model {name}")
 
     def _refuse_period(self, plan: EndpointPlan) -> None:
@@ -165,7 +218,7 @@ class Rollout:
         said = [f"the alarm {a['AlarmName']} went off: {a.get('StateReason', '')}" for a in found["MetricAlarms"]]
         return "; ".join(said)
 
-    def _settled(self, plan: EndpointPlan) -> dict[str, Any]:
+    def _settled(self, plan: EndpointPlan, watched: Callable[[], None] | None = None) -> dict[str, Any]:
         """The endpoint once nothing moves it; an empty one where there is none."""
         end = (
             time.monotonic()
@@ -185,6 +238,8 @@ class Rollout:
                     f"the endpoint {plan.endpoint} is still {found['EndpointStatus']}. "
                     "Mend: look at it in SageMaker; run this again, which goes on where it stands."
                 )
+            if watched:
+                watched()
             self.pace.sleep(pause)
             pause = min(pause * 1.5, self.pace.longest_seconds)
 
@@ -192,12 +247,12 @@ class Rollout:
         try:
             return self.sagemaker.call("describe_endpoint", {"EndpointName": plan.endpoint})
         except ClientError as error:
-            if code_of(error) in _ABSENT and "ould not find" in str(error):
+            if absent(error):
                 return None
             raise
 
     def _delete_endpoint(self, plan: EndpointPlan) -> None:
-        self.sagemaker.call("delete_endpoint", {"EndpointName": plan.endpoint})
+        self.sagemaker.gone("delete_endpoint", {"EndpointName": plan.endpoint})
         self._settled(plan)
 
     def _scale(self, plan: EndpointPlan) -> None:
@@ -206,8 +261,7 @@ class Rollout:
             self.scaling.call(method, request)
         if not requests:
             # It may have been declared before.
-            with contextlib.suppress(self.scaling.client.exceptions.ObjectNotFoundException):
-                self.scaling.call("deregister_scalable_target", unscaled_request(plan.endpoint))
+            self.scaling.gone("deregister_scalable_target", unscaled_request(plan.endpoint))
 
     def _previous(self, endpoint: dict[str, Any]) -> str:
         if "EndpointArn" not in endpoint:
@@ -218,6 +272,5 @@ class Rollout:
         return next((tag["Value"] for tag in tags if tag["Key"] == PREVIOUS_TAG), "")
 
     def _listed(self, method: str, part: str, key: str, plan: EndpointPlan) -> list[str]:
-        pages = self.sagemaker.client.get_paginator(method).paginate(NameContains=f"{plan.endpoint}-v")
-        names = [item[key] for page in pages for item in page[part]]
-        return [name for name in names if name.startswith(f"{plan.endpoint}-v")]
+        found = self.sagemaker.listed(method, part, {"NameContains": f"{plan.endpoint}-v"})
+        return [item[key] for item in found if item[key].startswith(f"{plan.endpoint}-v")]

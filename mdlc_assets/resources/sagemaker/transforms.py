@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,9 +12,12 @@ from dataclasses import dataclass, field
 from botocore.exceptions import ClientError
 
 from mdlc_assets.resources.sagemaker.client import SageMaker
+from mdlc_assets.resources.sagemaker.faults import ServiceError
 from mdlc_assets.resources.sagemaker.jobs import Jobs, Pace
 from mdlc_assets.resources.sagemaker.marketplace import made_model, unmade_model
 from mdlc_assets.resources.sagemaker.requests import TransformPlan, job_name, transform_request
+
+_LOG = logging.getLogger("mdlc.sagemaker")
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,10 @@ def transformed(
         yield Transformed(done["TransformJobArn"], lambda file: storage.read(f"output/{file}.out"))
     finally:
         if made is not None:
-            # It may be gone; what went wrong before must be what is said.
-            with contextlib.suppress(ClientError):
+            # What went wrong before must be what is said.
+            try:
                 unmade_model(jobs, made)
+            except (ClientError, ServiceError) as error:
+                _LOG.error("the model %s stays, which costs nothing. Mend: delete it at SageMaker. %s", name, error)
         for file in storage.names(""):
             storage.delete(file)

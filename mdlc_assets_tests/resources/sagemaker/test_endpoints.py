@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from botocore.validate import ParamValidator
 
-from mdlc_assets.declaration.deployment import Autoscaling, RealTime, RolloutAlarms, Serverless
+from mdlc_assets.declaration.deployment import Autoscaling, MultiModel, RealTime, RolloutAlarms, Serverless
 from mdlc_assets.resources.endpoint_state import read_state
 from mdlc_assets.resources.endpoints import Endpoints
 from mdlc_assets.resources.sagemaker.archives import packed
@@ -24,7 +24,9 @@ from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.resources.sagemaker.constraints import broken_constraints
 from mdlc_assets.resources.sagemaker.endpoint_requests import EndpointPlan, Served
 from mdlc_assets.resources.sagemaker.jobs import Pace
+from mdlc_assets.resources.sagemaker.multi_model import MultiModelPlan
 from mdlc_assets.resources.sagemaker.rollout import PeriodError, Rollout, ask_endpoint, served_version
+from mdlc_assets.resources.sagemaker.score_drift import publish_score_drift, score_drift_request
 from mdlc_assets_tests.deployment.models import FEATURES, fit_model
 
 GOLDEN = Path(__file__).parent / "golden_endpoint_requests.json"
@@ -40,6 +42,7 @@ CANARY = RealTime(
     workers=2,
     autoscaling=Autoscaling(most_workers=6, calls_per_minute=6000),
 )
+SHARED = RealTime(multi_model=MultiModel(endpoint="shared-models", most_loaded=20))
 
 
 def plan(declared: RealTime, version: int = 3, **changes: Any) -> EndpointPlan:
@@ -52,6 +55,8 @@ def plan(declared: RealTime, version: int = 3, **changes: Any) -> EndpointPlan:
         "capture_to": "s3://bucket/capture",
         "tagged": {"mdlc:lifecycle": NAME},
     }
+    if declared.multi_model:
+        return MultiModelPlan(**{**usual, "prefix": "s3://bucket/multi-model/shared-models", **changes})
     return EndpointPlan(**{**usual, **changes})
 
 
@@ -74,6 +79,7 @@ def test_the_requests_are_those_on_record() -> None:
         "linear": requests_of(plan(linear)),
         "all at once": requests_of(plan(RealTime(bake=timedelta(minutes=3)))),
         "serverless": requests_of(plan(RealTime(serverless=Serverless(memory_mb=3072)))),
+        "multi-model": requests_of(plan(SHARED)),
     }
     assert json.loads(json.dumps(shown)) == json.loads(GOLDEN.read_text())
 
@@ -85,6 +91,7 @@ def test_the_requests_are_those_on_record() -> None:
         RealTime(),
         RealTime(strategy="linear", share=0.5, bake=timedelta(hours=1)),
         RealTime(serverless=Serverless()),
+        SHARED,
     ],
 )
 def test_aws_would_take_each_request(declared: RealTime) -> None:
@@ -95,6 +102,28 @@ def test_aws_would_take_each_request(declared: RealTime) -> None:
         shape = model.operation_model(operation).input_shape
         assert not ParamValidator().validate(request, shape).has_errors(), request
         assert list(broken_constraints(request, shape)) == []
+
+
+def test_what_is_not_served_any_more_goes_with_the_package_that_a_rollout_made_for_it(
+    stubs: dict[str, Stubber],
+) -> None:
+    """Packages of other names are the registry's, and stay."""
+    sagemaker, arn = stubs["sagemaker"], {"ModelArn": "arn:" + "0" * 20, "CreationTime": 0}
+    sagemaker.add_response("list_endpoint_configs", {"EndpointConfigs": []}, {"NameContains": "card-fraud-v"})
+    bought, packaged = "card-fraud-v1-bought", "card-fraud-v2-packaged"
+    listed = [{"ModelName": name, **arn} for name in (bought, packaged)]
+    sagemaker.add_response("list_models", {"Models": listed}, {"NameContains": "card-fraud-v"})
+    packages = {
+        bought: f"arn:aws:sagemaker:us-east-1:000000000000:model-package/{bought}",
+        packaged: "arn:aws:sagemaker:us-east-1:000000000000:model-package/card-fraud/2",
+    }
+    for name, package in packages.items():
+        described = {"ModelName": name, **arn, "PrimaryContainer": {"ModelPackageName": package}}
+        sagemaker.add_response("describe_model", described, {"ModelName": name})
+        sagemaker.add_response("delete_model", {}, {"ModelName": name})
+        if name == bought:
+            sagemaker.add_response("delete_model_package", {}, {"ModelPackageName": name})
+    Rollout(_Stubbed(form="aws"), QUICK, lambda text: None).clean_up(plan(RealTime()), set())
 
 
 def test_the_same_is_called_the_same_and_anything_else_otherwise() -> None:
@@ -155,6 +184,9 @@ def test_on_aws_an_alarm_takes_the_new_version_back_and_its_remains_are_deleted(
     sagemaker.add_response("describe_endpoint", _described("card-fraud-v2-before", "InService"), name)
     arn = {"EndpointArn": _described("", "")["EndpointArn"]}
     sagemaker.add_response("update_endpoint", arn, wanted.update_request())
+    heard = score_drift_request(NAME, 0.4)
+    for _ in range(2):
+        cloudwatch.add_response("put_metric_data", {}, heard)
     for status in ("Updating", "RollingBack", "InService"):
         sagemaker.add_response("describe_endpoint", _described("card-fraud-v2-before", status), name)
     alarmed = {"AlarmName": "card-fraud-rollout-p99", "StateValue": "ALARM", "StateReason": "p99 was 80000"}
@@ -178,10 +210,15 @@ def test_on_aws_an_alarm_takes_the_new_version_back_and_its_remains_are_deleted(
     models = ["card-fraud-v1-a", "card-fraud-v2-b", wanted.model(wanted.served)]
     listed = [{"ModelName": m, "ModelArn": "arn:" + "0" * 20, **about} for m in models]
     sagemaker.add_response("list_models", {"Models": listed}, {"NameContains": "card-fraud-v"})
+    described = {"ModelName": models[-1], "ModelArn": "arn:" + "0" * 20, **about, "PrimaryContainer": {"Image": "x"}}
+    sagemaker.add_response("describe_model", described, {"ModelName": models[-1]})
     sagemaker.add_response("delete_model", {}, {"ModelName": models[-1]})
 
     pauses: list[float] = []
-    outcome = Rollout(_Stubbed(form="aws"), Pace(0.01, 0.02, 5.0, pauses.append), lambda text: None).run(wanted)
+    stubbed = _Stubbed(form="aws")
+    rollout = Rollout(stubbed, Pace(0.01, 0.02, 5.0, pauses.append), lambda text: None)
+    # While it moves, the alarms hear what SageMaker does not measure.
+    outcome = rollout.run(wanted, lambda: publish_score_drift(stubbed, NAME, 0.4, QUICK))
     assert (outcome.verdict, outcome.config) == ("rolled back", "card-fraud-v2-before")
     assert outcome.why == ("version 3 was rolled back: the alarm card-fraud-rollout-p99 went off: p99 was 80000")
 

@@ -163,7 +163,9 @@ def test_throttling_is_waited_out_or_told(service: SageMaker) -> None:
     state.expect_fault("DescribeTrainingJob", "ThrottlingException", 2)
     assert _jobs(service).train(training_request(training_plan(service)))["TrainingJobStatus"] == "Completed"
     state.expect_fault("CreateTrainingJob", "ThrottlingException", 1000)
-    with pytest.raises(ServiceError, match=r"throttled CreateTrainingJob for 2 s .* Mend: run fewer jobs at once"):
+    with pytest.raises(
+        ServiceError, match=r"throttled sagemaker:CreateTrainingJob for 2 s .* Mend: run fewer jobs at once"
+    ):
         _jobs(service).train(training_request(training_plan(service, "other")))
     with pytest.raises(ClientError, match="Requested resource not found"):
         service.client().describe_training_job(TrainingJobName="other")

@@ -1,0 +1,120 @@
+"""`mdlc stream`: read a lifecycle's stream, put events into it, look after those that could not be read."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mdlc_assets.commands.shared import find_lifecycle
+
+if TYPE_CHECKING:
+    from mdlc_assets.realtime.stream_parts import StreamParts
+
+_PUT_AT_ONCE = 2_000
+
+
+class _ReadsByDefault(click.Group):
+    """`mdlc stream payments_fraud` is `mdlc stream read payments_fraud`."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, list[str]]:
+        if args and args[0] not in self.commands:
+            args = ["read", *args]
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_ReadsByDefault)
+def stream() -> None:
+    """Read a stream of events into the lake and the online store.
+
+    \b
+    mdlc stream payments_fraud                       read until SIGTERM
+    mdlc stream put payments_fraud 2018-04-01.parquet
+    mdlc stream dead payments_fraud                  what could not be read, and why
+    mdlc stream redrive payments_fraud --day 2018-04-01
+    """
+
+
+@stream.command()
+@click.argument("lifecycle")
+@click.option("--until-empty", is_flag=True, help="Stop when nothing is left to read.")
+@click.option("--port", default=0, show_default="a free one", help="For /metrics, on this machine alone.")
+def read(lifecycle: str, until_empty: bool, port: int) -> None:
+    """Read the stream of LIFECYCLE: events land, and the online store learns them."""
+    import logging
+
+    from mdlc_assets.realtime.stream_worker import StreamWorker
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("mdlc.stream").setLevel(logging.INFO)
+    parts = _parts(lifecycle)
+    worker = StreamWorker(parts.stream, parts.checkpoints, parts.handler, parts.pace)
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: worker.stop())
+    click.echo(f"Reading {parts.stream.name} as {worker.owner}; http://127.0.0.1:{worker.meters.serve(port)}/metrics")
+    done = worker.run(until_empty=until_empty)
+    dead = ", ".join(f"{count} {kind}" for kind, count in sorted(done.dead.items())) or "none"
+    click.echo(f"{done.landed:,} events landed, {done.learnt:,} learnt; put aside: {dead}")
+
+
+@stream.command()
+@click.argument("lifecycle")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def put(lifecycle: str, files: tuple[Path, ...]) -> None:
+    """Put the rows of FILES (Parquet, CSV, JSON lines) into the stream of LIFECYCLE, as they stand."""
+    from mdlc_assets.realtime.stream_producer import entries_of_file
+
+    parts = _parts(lifecycle)
+    for file in files:
+        entries = entries_of_file(parts.lifecycle, file.name, file.read_bytes())
+        for start in range(0, len(entries), _PUT_AT_ONCE):
+            parts.stream.put(entries[start : start + _PUT_AT_ONCE])
+        click.echo(f"{file}: {len(entries):,} records into {parts.stream.name}")
+
+
+@stream.command()
+@click.argument("lifecycle")
+@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="When they arrived [default: each day].")
+def dead(lifecycle: str, day: datetime | None) -> None:
+    """Show which records of LIFECYCLE could not be read, and why; never what stood in them."""
+    letters = _parts(lifecycle).handler.dead_letters
+    for one in _days(letters.days(), day):
+        for letter in letters.of_day(one):
+            record = letter.record
+            click.echo(f"{one}  {record.shard} {record.sequence}  {letter.kind}: {letter.reason}")
+        click.echo(
+            f"{one}: {sum(letters.counts(one).values())} in {letters.storage.location(letters.folder)}/date={one}"
+        )
+
+
+@stream.command()
+@click.argument("lifecycle")
+@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="When they arrived [default: each day].")
+def redrive(lifecycle: str, day: datetime | None) -> None:
+    """Put dead letters of LIFECYCLE that can be read by now back into its stream.
+
+    Mend them in their files (`text` is the record), or mend the declaration. Exit code 1 when some are left.
+    """
+    parts, left = _parts(lifecycle), 0
+    letters = parts.handler.dead_letters
+    for one in _days(letters.days(), day):
+        found = letters.redrive(parts.handler.reader, parts.stream, one)
+        left += found.left
+        click.echo(f"{one}: {found.sent} put back, {found.left} left")
+    sys.exit(1 if left else 0)
+
+
+def _days(known: list[date], chosen: datetime | None) -> list[date]:
+    return [day for day in known if chosen is None or day == chosen.date()]
+
+
+def _parts(lifecycle: str) -> StreamParts:
+    from mdlc_assets.definitions import embedded_resources
+    from mdlc_assets.home import Home
+    from mdlc_assets.realtime.stream_parts import stream_parts
+
+    return stream_parts(find_lifecycle(lifecycle).declaration, embedded_resources(Home()))
