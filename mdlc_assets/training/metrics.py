@@ -95,9 +95,9 @@ def equal_bins(score: np.ndarray, bins: int) -> np.ndarray:
 
 
 def card_precision(found: Scored, capacity: int) -> float:
-    """Mean over days of the share of fraud among the `capacity` entities with the highest score that day.
+    """Mean over days of the share of positives among the `capacity` entities with the highest score that day.
 
-    An entity whose fraud was found on a day is left out on later ones. As in the Fraud Detection Handbook,
+    An entity that was found on a day is left out on later ones. As in the Fraud Detection Handbook,
     chapter 4: https://fraud-detection-handbook.github.io/fraud-detection-handbook/
     """
     detected: set[int] = set()
