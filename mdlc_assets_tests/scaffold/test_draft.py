@@ -180,7 +180,7 @@ def test_a_number_to_be_foretold(tmp_path: Path, known_later: bool) -> None:
     (past,) = [window for window in found.features.windows if found.labels.column in str(window.aggregate)]
     assert past.entity == "machine" and past.delay > found.labels.delay
     assert found.deployment.real_time is None
-    assert found.decisions.rules[0].when == "score >= 70.5"
+    assert found.decisions.rules[0].when == "score >= 70.0"
 
 
 @pytest.mark.parametrize(
