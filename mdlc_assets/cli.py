@@ -92,12 +92,16 @@ def validate(files: tuple[Path, ...], as_json: bool) -> None:
 def demo(source: Path | None, lifecycle: str) -> None:
     """Live through two weeks of a model: history, training, an incident, a drift, a changeover.
 
-    Starts afresh: what an earlier demo left in the home folder is replaced.
+    Starts afresh: what an earlier demo left in the home folder is replaced. The smaller lifecycles have a shorter
+    demo, which leaves the others as they are: --lifecycle bakery_demand.
     """
     from mdlc_assets.demo.run import run_demo
+    from mdlc_assets.demo.small import WORLDS, run_small_demo
     from mdlc_assets.demo.story import StoryError
     from mdlc_assets.home import Home
 
+    if lifecycle in WORLDS:
+        sys.exit(0 if run_small_demo(_lifecycle(lifecycle), Home()) else 1)
     try:
         good = run_demo(_lifecycle(lifecycle), Home(), source)
     except StoryError as error:

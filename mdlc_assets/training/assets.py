@@ -47,7 +47,7 @@ from mdlc_assets.training.candidate import (
 from mdlc_assets.training.checks import gate_check
 from mdlc_assets.training.estimators import RecipeError
 from mdlc_assets.training.foreign import Scorer, load_any_model
-from mdlc_assets.training.model_card import card_files, model_card
+from mdlc_assets.training.model_card import card_files, evaluation_figures, model_card
 from mdlc_assets.training.on_sagemaker import fit_candidate_there, scorer_there
 from mdlc_assets.training.sets import training_rows
 from mdlc_assets.training.windows import Protocol, TooEarlyError, protocol
@@ -101,7 +101,8 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             rows = training_rows(lifecycle, features, labels, plan, end_of(day))
             lake.table(name, "training_set").write_day(day, rows)
             shares = rows.group_by("part", maintain_order=True).agg(pl.len(), pl.col(lifecycle.labels.column).mean())
-            said = {part: f"{count} rows, {share:.2%} positive" for part, count, share in shares.iter_rows()}
+            mean = "{:.4g} on average" if lifecycle.labels.kind == "number" else "{:.2%} positive"
+            said = {part: f"{count} rows, {mean.format(share)}" for part, count, share in shares.iter_rows()}
             context.add_asset_metadata(
                 {"dagster/partition_row_count": rows.height, "days": str(plan.whole), **said},
                 partition_key=day.isoformat(),
@@ -190,8 +191,7 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                 tags[GATE_TAG] = verdict[:_LONGEST_TAG]
             registry.tag(name, version, tags)
             shown = {
-                "precision and recall": figures.precision_recall(found.test, found.rival),
-                "calibration": figures.reliability_curve(document["calibration"]),
+                **evaluation_figures(found),
                 "slices": figures.slices(document, lifecycle.model.gate.compare_by),
             }
             context.add_asset_metadata(
