@@ -21,6 +21,7 @@ from mdlc_assets.commands.schema import schema
 from mdlc_assets.commands.shared import find_lifecycle
 from mdlc_assets.commands.stream import stream
 from mdlc_assets.export.command import export
+from mdlc_assets.operations.backup_command import backup, restore
 from mdlc_assets.operations.command import doctor
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ main.add_command(export)
 main.add_command(doctor)
 
 
-for _command in (new, land, run, dev, rules, schema, reference, stream):
+for _command in (new, land, run, dev, rules, schema, reference, stream, backup, restore):
     main.add_command(_command)
 
 
