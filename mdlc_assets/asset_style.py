@@ -114,6 +114,13 @@ def days_before(first: int, last: int = 0) -> dg.TimeWindowPartitionMapping:
     )
 
 
+def on_labels(lifecycle: LifecycleDeclaration, mapping: dg.PartitionMapping | None = None) -> list[dg.AssetDep]:
+    """What depends on the labels, for `deps`: nothing where there are none."""
+    if not lifecycle.labels.column:
+        return []
+    return [dg.AssetDep(asset_key(lifecycle, "labels"), partition_mapping=mapping)]
+
+
 def days_in_run(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> list[date]:
     """The days that this run materialises, whether one or a range, sorted."""
     if isinstance(context, dg.AssetCheckExecutionContext):

@@ -22,6 +22,8 @@ IN_PROCESS = (
     *REGRESSIONS,
 )
 """scikit-learn and XGBoost."""
+WITHOUT_LABELS = frozenset({"isolation_forest", "k_means", "principal_components", "kmeans", "pca", "randomcutforest"})
+"""What learns what is usual."""
 BUILT_IN = (
     *("linear-learner", "sagemaker-xgboost", "kmeans", "knn", "pca", "factorization-machines", "object2vec"),
     *("forecasting-deepar", "randomcutforest", "ipinsights", "image-classification", "object-detection"),

@@ -49,23 +49,45 @@ class Column(Declared):
 class Labels(Declared):
     """What really happened, learnt `delay` after the event."""
 
-    column: str
-    delay: Duration
-    kind: Literal["event", "number"] = Field(
+    column: str = ""
+    delay: Duration = timedelta(0)
+    kind: Literal["event", "number", "none"] = Field(
         default="event",
-        description="`event`: it happened or not, 1 or 0. `number`: a quantity, such as units sold, to be foretold.",
+        description="`event`: it happened or not, 1 or 0. `number`: a quantity, such as units sold, to be foretold. "
+        "`none`: nobody ever says, as in a lifecycle without `labels`.",
     )
-    positive: str = Field(description="What a label of 1 means, in words; of a number, what it counts.")
+    positive: str = Field(default="", description="What a label of 1 means, in words; of a number, what it counts.")
     positive_values: list[str] = Field(
         default=[],
         description="What stands in the files for 1, such as `yes`; anything else there counts as 0. Without it the "
         "files have 0 and 1.",
     )
 
+    @model_validator(mode="after")
+    def _said_or_absent(self) -> Labels:
+        given = self.model_fields_set - {"kind"}
+        if self.kind == "none":
+            if given:
+                raise refuse("labels of `kind: none` have nothing else", "leave `labels` out, or say what they are")
+            return self
+        for name, mend in (
+            ("column", "write `column: <name>`"),
+            ("delay", "write how late they are known, such as `delay: 7d`"),
+            ("positive", "write in words what they say"),
+        ):
+            if name not in given or (not getattr(self, name) and name != "delay"):
+                raise refuse(f"labels need a {name}", mend, field=name, value=None)
+        return self
+
     @property
     def delay_days(self) -> int:
         """The delay in days, a part of a day counting whole."""
         return -(-self.delay // timedelta(days=1))
+
+    @property
+    def columns(self) -> list[str]:
+        """The label's column; none where there are no labels."""
+        return [self.column] if self.column else []
 
 
 class Source(Declared):

@@ -15,6 +15,9 @@ _LOSSES = ("brier", "log_loss", "expected_calibration_error")
 # Of foretold numbers.
 NUMBER_GAINS = ("r2", "gain_over_baseline")
 NUMBER_LOSSES = ("mae", "rmse", "wape")
+# Of what nobody says right or wrong of.
+UNLABELLED_GAINS = ("separation", "silhouette", "smallest_share")
+UNLABELLED_LOSSES = ("exceeding", "davies_bouldin")
 _CAPACITY = re.compile(r"^card_precision_([1-9]\d{0,5})$")
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,40}$")
 
@@ -26,22 +29,28 @@ def capacity_of(metric: str) -> int | None:
 
 
 def _metric(name: str) -> str:
-    if name in (*_RANKINGS, *NUMBER_GAINS) or capacity_of(name):
+    if name in (*_RANKINGS, *NUMBER_GAINS, *UNLABELLED_GAINS) or capacity_of(name):
         return name
-    if name in (*_LOSSES, *NUMBER_LOSSES):
+    if name in (*_LOSSES, *NUMBER_LOSSES, *UNLABELLED_LOSSES):
         raise refuse(f"{name!r} is better when it is lower", "write it under `ceilings:` of the gate")
-    known = [*_RANKINGS, "card_precision_100", *NUMBER_GAINS]
+    known = [*_RANKINGS, "card_precision_100", *NUMBER_GAINS, *UNLABELLED_GAINS]
     close = difflib.get_close_matches(name, known, n=1)
     raise refuse(
         f"{name!r} is not a metric",
         f"write {close[0]!r}"
         if close
-        else f"use {', '.join(_RANKINGS)} or card_precision_<cards a day>; for numbers {', '.join(NUMBER_GAINS)}",
+        else f"use {', '.join(_RANKINGS)} or card_precision_<cards a day>; for numbers {', '.join(NUMBER_GAINS)}; "
+        f"without labels {', '.join(UNLABELLED_GAINS)}",
     )
 
 
 def _measured(name: str) -> str:
     return name if name in (*_LOSSES, *NUMBER_LOSSES) else _metric(name)
+
+
+def needs_no_labels(metric: str) -> bool:
+    """Whether the metric judges how scores or clusters lie, whatever was right."""
+    return metric in (*UNLABELLED_GAINS, *UNLABELLED_LOSSES)
 
 
 def is_of_numbers(metric: str) -> bool:
@@ -53,8 +62,8 @@ Metric = Annotated[str, AfterValidator(_metric)]
 """A metric that is better when higher: `auc_roc`, `average_precision`, or `card_precision_<cards a day>`; of numbers
 `r2` and `gain_over_baseline`."""
 
-Loss = Literal["brier", "log_loss", "expected_calibration_error", "mae", "rmse", "wape"]
-"""A metric that is better when lower; the last three are of numbers."""
+Loss = Literal["brier", "log_loss", "expected_calibration_error", "mae", "rmse", "wape", "exceeding", "davies_bouldin"]
+"""A metric that is better when lower; `mae`, `rmse` and `wape` are of numbers, the last two need no labels."""
 
 Measured = Annotated[str, AfterValidator(_measured)]
 """Any metric, to be looked at."""
@@ -94,6 +103,9 @@ class Evaluation(Declared):
         default=100, ge=1, description="Entities that can be looked at in a day; chooses the threshold that fills it."
     )
     bins: int = Field(default=10, ge=2, le=100, description="Bins of the reliability curve.")
+    share: float = Field(
+        default=0.01, gt=0, lt=0.5, description="Without labels: so many of the events are taken for strange."
+    )
     baseline: str | None = Field(
         default=None,
         description="Of a number: the feature that foretells it without a model, such as the value a week ago. "
@@ -124,7 +136,7 @@ class SliceGate(Declared):
 class Gate(Declared):
     """What a candidate must reach before it may serve."""
 
-    floors: dict[Metric, float] = Field(description="Metric: the least that is acceptable.")
+    floors: dict[Metric, float] = Field(default={}, description="Metric: the least that is acceptable.")
     ceilings: dict[Loss, float] = Field(default={}, description="Metric that is better when lower: the most.")
     calibration: tuple[float, float] | None = Field(
         default=None,

@@ -22,7 +22,7 @@ from mdlc_assets.declaration.monitoring import Monitoring
 from mdlc_assets.declaration.owners import Owners
 from mdlc_assets.declaration.quality import Quality
 from mdlc_assets.declaration.rules import Decisions
-from mdlc_assets.declaration.shape import fit_to_numbers, refuse_misfits
+from mdlc_assets.declaration.shape import fit_to_labels, refuse_misfits
 from mdlc_assets.declaration.stream import Stream
 
 # LibYAML's loader reads ten times as fast; PyYAML has it where it was built with it.
@@ -37,7 +37,7 @@ class LifecycleDeclaration(Declared):
     description: str
     owners: Owners
     dataset: Dataset
-    labels: Labels
+    labels: Labels = Labels(kind="none")
     quality: Quality = Quality()
     features: Features
     model: Model
@@ -58,12 +58,12 @@ class LifecycleDeclaration(Declared):
         if not self.model.entity:
             # Frozen for everyone else: from here on nobody has to ask whether there is an entity.
             object.__setattr__(self, "model", self.model.model_copy(update={"entity": self.dataset.id}))
-        if self.labels.kind == "number":
-            model, monitoring = fit_to_numbers(self.model, self.monitoring)
+        if self.labels.kind != "event":
+            model, monitoring = fit_to_labels(self.labels, self.model, self.monitoring)
             object.__setattr__(self, "model", model)
             object.__setattr__(self, "monitoring", monitoring)
         refuse_misfits(self.labels, self.model, self.monitoring, self.features.names())
-        self._refuse_unknown([*self.dataset.columns, self.labels.column])
+        self._refuse_unknown([*self.dataset.columns, *self.labels.columns])
         return self
 
     def _refuse_unknown(self, columns: list[str]) -> None:
@@ -83,7 +83,7 @@ class LifecycleDeclaration(Declared):
                     field=field,
                     value=name,
                 )
-        self._refuse_wrong_windows([*self.dataset.validated_columns, self.labels.column])
+        self._refuse_wrong_windows([*self.dataset.validated_columns, *self.labels.columns])
 
     def _refuse_wrong_windows(self, columns: list[str]) -> None:
         uses_label = re.compile(rf"\b{re.escape(self.labels.column)}\b")
@@ -96,7 +96,7 @@ class LifecycleDeclaration(Declared):
                         field=f"features.windows.{i}.aggregate",
                         value=column.name,
                     )
-                if not uses_label.search(f"{column.value} {column.where}"):
+                if not self.labels.column or not uses_label.search(f"{column.value} {column.where}"):
                     continue
                 if column.delay < self.labels.delay:
                     raise refuse(

@@ -1,31 +1,39 @@
-"""What fits which labels: whether something happens is judged otherwise than how much of it there is."""
+"""What fits which labels: whether something happens is judged otherwise than how much of it there is, and otherwise
+again what nobody ever says right or wrong of."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mdlc_assets.declaration.algorithms import IN_PROCESS, REGRESSIONS
+from mdlc_assets.declaration.algorithms import IN_PROCESS, REGRESSIONS, WITHOUT_LABELS
 from mdlc_assets.declaration.base import refuse
 from mdlc_assets.declaration.dataset import Labels
-from mdlc_assets.declaration.evaluation import is_of_numbers
+from mdlc_assets.declaration.evaluation import is_of_numbers, needs_no_labels
 from mdlc_assets.declaration.model import Model
 from mdlc_assets.declaration.monitoring import Monitoring
 
+_INSTEAD = {
+    "event": "use auc_roc or average_precision, or write `kind: number` under labels",
+    "number": "use r2, gain_over_baseline; mae, rmse or wape as a ceiling",
+    "none": "use separation or silhouette; exceeding or davies_bouldin as a ceiling",
+}
 
-def fit_to_numbers(model: Model, monitoring: Monitoring) -> tuple[Model, Monitoring]:
-    """Both with the defaults of a foretold number wherever nothing was declared."""
+
+def fit_to_labels(labels: Labels, model: Model, monitoring: Monitoring) -> tuple[Model, Monitoring]:
+    """Both with the defaults of a foretold number, or of no labels, wherever nothing was declared."""
+    compared, measured = ("r2", ["mae", "wape"]) if labels.kind == "number" else ("separation", [])
     evaluation, gate, search = model.evaluation, model.gate, model.search
     if "capacity" not in evaluation.model_fields_set:
         evaluation = evaluation.model_copy(update={"capacity": None})
     if "compare_by" not in gate.model_fields_set:
-        gate = gate.model_copy(update={"compare_by": "r2"})
+        gate = gate.model_copy(update={"compare_by": compared})
     if search and "maximise" not in search.model_fields_set:
-        search = search.model_copy(update={"maximise": "r2"})
+        search = search.model_copy(update={"maximise": compared})
     closed, retrain = monitoring.closed_loop, monitoring.retrain
     if "metric" not in retrain.model_fields_set:
-        retrain = retrain.model_copy(update={"metric": "r2"})
+        retrain = retrain.model_copy(update={"metric": compared})
     if "metrics" not in closed.model_fields_set:
-        closed = closed.model_copy(update={"metrics": list(dict.fromkeys([retrain.metric, "mae", "wape"]))})
+        closed = closed.model_copy(update={"metrics": list(dict.fromkeys([retrain.metric, *measured]))})
     return (
         model.model_copy(update={"evaluation": evaluation, "gate": gate, "search": search}),
         monitoring.model_copy(update={"closed_loop": closed, "retrain": retrain}),
@@ -36,12 +44,11 @@ def refuse_misfits(labels: Labels, model: Model, monitoring: Monitoring, feature
     """Raises for metrics, algorithms and settings that judge or learn something else than the labels hold."""
     number = labels.kind == "number"
     for field, metric in _metrics(model, monitoring):
-        if is_of_numbers(metric) is not number:
+        judges = "number" if is_of_numbers(metric) else "none" if needs_no_labels(metric) else "event"
+        if judges != labels.kind:
             raise refuse(
                 f"{metric} does not fit labels of kind {labels.kind!r}",
-                "use r2, gain_over_baseline; mae, rmse or wape as a ceiling"
-                if number
-                else "use auc_roc or average_precision, or write `kind: number` under labels",
+                _INSTEAD[labels.kind],
                 field=field,
                 value=metric,
             )
@@ -53,6 +60,9 @@ def refuse_misfits(labels: Labels, model: Model, monitoring: Monitoring, feature
                 value=metric,
             )
     _refuse_baseline(number, model, features)
+    if labels.kind == "none":
+        _refuse_what_needs_labels(model)
+        return
     known = model.algorithm in IN_PROCESS
     learns_numbers = model.algorithm in REGRESSIONS
     if known and learns_numbers is not number:
@@ -64,6 +74,26 @@ def refuse_misfits(labels: Labels, model: Model, monitoring: Monitoring, feature
         )
     if number:
         _refuse_what_needs_events(labels, model)
+
+
+def _refuse_what_needs_labels(model: Model) -> None:
+    if model.algorithm not in WITHOUT_LABELS:
+        raise refuse(
+            f"{model.algorithm} learns from labels, and none are declared",
+            f"declare `labels`, or use one of {', '.join(sorted(WITHOUT_LABELS))}",
+            field="model.algorithm",
+            value=model.algorithm,
+        )
+    for field, value, there in (
+        ("model.calibrate", "calibrate", model.calibrate is not None),
+        ("model.search", "search", model.search is not None),
+        ("model.evaluation.costs", "costs", model.evaluation.costs is not None),
+        ("model.evaluation.slices", "slices", bool(model.evaluation.slices)),
+        ("model.gate.calibration", "calibration", model.gate.calibration is not None),
+        ("model.leave_out_known", True, model.leave_out_known),
+    ):
+        if there:
+            raise refuse("this is not there without labels", "leave it out", field=field, value=value)
 
 
 def _metrics(model: Model, monitoring: Monitoring) -> Iterator[tuple[str, str]]:

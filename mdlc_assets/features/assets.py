@@ -15,6 +15,7 @@ from mdlc_assets.asset_style import (
     days_in_run,
     frame_schema,
     has_own_event,
+    on_labels,
     read_once,
 )
 from mdlc_assets.declaration import LifecycleDeclaration
@@ -44,7 +45,7 @@ def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         **daily_asset(lifecycle, "features", "features"),
         deps=[
             dg.AssetDep(asset_key(lifecycle, "validated"), partition_mapping=days_before(reach)),
-            dg.AssetDep(asset_key(lifecycle, "labels"), partition_mapping=days_before(reach, delay)),
+            *on_labels(lifecycle, days_before(reach, delay)),
             dg.AssetDep(asset_key(lifecycle, "feature_state"), partition_mapping=days_before(reach + 1, 1)),
             asset_key(lifecycle, "quality_report"),
         ],
@@ -137,7 +138,7 @@ def _state_asset(lifecycle: LifecycleDeclaration, reach: int) -> dg.AssetsDefini
         **daily_asset(lifecycle, "features", "feature_state"),
         deps=[
             dg.AssetDep(asset_key(lifecycle, "validated"), partition_mapping=days_before(reach)),
-            dg.AssetDep(asset_key(lifecycle, "labels"), partition_mapping=days_before(reach)),
+            *on_labels(lifecycle, days_before(reach)),
             dg.AssetDep(asset_key(lifecycle, "feature_state"), partition_mapping=days_before(1, 1)),
             asset_key(lifecycle, "quality_report"),
         ],

@@ -59,7 +59,7 @@ class Days:
     def _read_events(self, day: date) -> pl.DataFrame:
         dataset, label = self.lifecycle.dataset, self.lifecycle.labels.column
         events = in_order(self.lifecycle, self.validated.read_day(day))
-        known = self.labels.read_day(day, [dataset.id, label, "known_at"]) if self.labels.has(day) else None
+        known = self.labels.read_day(day, [dataset.id, label, "known_at"]) if label and self.labels.has(day) else None
         return labelled(self.lifecycle, events, known)
 
     def state(self, day: date) -> list[FamilyState] | None:

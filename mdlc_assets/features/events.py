@@ -126,7 +126,7 @@ class EventFeatures:
                 "sourcing.attributes.with_attributes does."
             )
         events = in_order(self.lifecycle, events)
-        if label not in events.columns:
+        if label and label not in events.columns:
             events = events.with_columns(pl.lit(None, label_type(self.lifecycle.labels)).alias(label))
         times = events[self.lifecycle.dataset.time].cast(pl.Int64).to_list()
         seen = [self._see(number, events) for number in range(len(self.families))]

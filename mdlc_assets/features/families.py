@@ -128,7 +128,7 @@ def families(lifecycle: LifecycleDeclaration) -> tuple[Family, ...]:
 def empty_events(lifecycle: LifecycleDeclaration) -> pl.DataFrame:
     """No events, but all their columns with their types, attributes and the label too."""
     types = {name: TYPES[column.type] for name, column in lifecycle.dataset.validated_columns.items()}
-    return pl.DataFrame(schema={**types, lifecycle.labels.column: label_type(lifecycle.labels)})
+    return pl.DataFrame(schema={**types, **dict.fromkeys(lifecycle.labels.columns, label_type(lifecycle.labels))})
 
 
 def decimals_of(lifecycle: LifecycleDeclaration) -> dict[str, int]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from mdlc_assets import plots
-from mdlc_assets.asset_style import asset_key, daily_asset, days_in_run, plain_asset, read_once
+from mdlc_assets.asset_style import asset_key, daily_asset, days_in_run, on_labels, plain_asset, read_once
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.features.online import StoreAwayError, online_fingerprint
 from mdlc_assets.features.online_consistency import Consistency, Freshness, compare_day, freshness
@@ -30,7 +30,7 @@ def _online_features(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
 
     @dg.asset(
         **plain_asset(lifecycle, "features", "online_features", kinds={"sqlite"}),
-        deps=[asset_key(lifecycle, "validated"), asset_key(lifecycle, "labels"), *attributes],
+        deps=[asset_key(lifecycle, "validated"), *on_labels(lifecycle), *attributes],
         description="For each entity its recent events, from which its features follow at any instant: what a "
         "decision in real time reads. Days of the lake that are new or have changed are brought in, with the labels "
         "that have become known; what no window reaches any more is let go.",

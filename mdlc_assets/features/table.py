@@ -50,7 +50,7 @@ def feature_table(
     label is needed (or known yet), or when the events have the label beside them.
     """
     time = lifecycle.dataset.time
-    if lifecycle.labels.column not in events.columns or labels is not None:
+    if not set(lifecycle.labels.columns) <= set(events.columns) or labels is not None:
         events = labelled(lifecycle, events, labels)
     events = in_order(lifecycle, events)
     begin = datetime(first.year, first.month, first.day, tzinfo=UTC)
@@ -68,6 +68,8 @@ def labelled(lifecycle: LifecycleDeclaration, events: pl.DataFrame, labels: pl.D
     declared delay was over: so features made again later are those that could be made at the time.
     """
     dataset, label = lifecycle.dataset, lifecycle.labels.column
+    if not label:
+        return events
     if labels is None:
         return events.with_columns(pl.lit(None, label_type(lifecycle.labels)).alias(label))
     wanted = labels.select(dataset.id, label, *(name for name in ("known_at",) if name in labels.columns))

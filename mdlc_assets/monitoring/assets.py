@@ -37,7 +37,8 @@ _THREADS = 4
 def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
     """Stage 7 of a lifecycle."""
     name, monitors = lifecycle.name, lifecycle.monitoring
-    delay = lifecycle.labels.delay_days
+    delay, labelled = lifecycle.labels.delay_days, bool(lifecycle.labels.column)
+    known = [dg.AssetDep(asset_key(lifecycle, "closed_loop_report"), partition_mapping=days_before(delay, delay))]
     real_time = lifecycle.deployment.real_time
     drift_is_watched = real_time is not None and real_time.alarms.score_drift is not None
 
@@ -144,7 +145,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         deps=[
             asset_key(lifecycle, "quality_report"),
             asset_key(lifecycle, "open_loop_report"),
-            dg.AssetDep(asset_key(lifecycle, "closed_loop_report"), partition_mapping=days_before(delay, delay)),
+            *(known if labelled else []),
         ],
         description="What the declared policy says as of the day: none, wait, retrain, recalibrate or stop, with its "
         "reasons. The sensor only acts on it.",
@@ -214,8 +215,9 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                 partition_key=day.isoformat(),
             )
 
+    closed_loop = [closed_loop_report] if labelled else []
     return dg.Definitions(
-        assets=[drift_profile, open_loop_report, closed_loop_report, retrain_decision, daily_report],
+        assets=[drift_profile, open_loop_report, *closed_loop, retrain_decision, daily_report],
         asset_checks=monitoring_checks(lifecycle),
     )
 

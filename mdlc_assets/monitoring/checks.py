@@ -26,10 +26,12 @@ def monitoring_checks(lifecycle: LifecycleDeclaration) -> list[dg.AssetChecksDef
             return ""
         return f"{declared.metric} {recent:.3f} over {document['recent']['days']} days, promised {promised:.3f}"
 
-    return [
-        _warn(lifecycle, "open_loop_report", "no_drift", "Inputs, scores and decisions are as on healthy days.", drift),
-        _warn(lifecycle, "closed_loop_report", "as_promised", "The model keeps what the gate saw.", promise),
-    ]
+    said = "Inputs, scores and decisions are as on healthy days."
+    checks = [_warn(lifecycle, "open_loop_report", "no_drift", said, drift)]
+    if lifecycle.labels.column:
+        said = "The model keeps what the gate saw."
+        checks.append(_warn(lifecycle, "closed_loop_report", "as_promised", said, promise))
+    return checks
 
 
 def _warn(

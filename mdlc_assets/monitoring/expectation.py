@@ -32,7 +32,7 @@ class Expectation:
     def of_day(self, day: date, version: int) -> dict[str, Any] | None:
         """The estimate of a day scored by a version; None while too few labels are known, and for foretold numbers,
         which say nothing of how wrong they are."""
-        if self.lifecycle.labels.kind == "number":
+        if self.lifecycle.labels.kind != "event":
             return None
         window = [day - timedelta(days=back) for back in range(_RECENT_DAYS)]
         days = self.record.days_scored_by(version, window, labelled=False)

@@ -23,7 +23,8 @@ _THREADS = 4
 def sourcing_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
     """The assets `raw`, `labels`, and one for each declared feed of attributes."""
     attributes = [_attributes(lifecycle, feed) for feed in lifecycle.dataset.attributes]
-    return dg.Definitions(assets=[_raw(lifecycle), _labels(lifecycle), *attributes])
+    labels = [_labels(lifecycle)] if lifecycle.labels.column else []
+    return dg.Definitions(assets=[_raw(lifecycle), *labels, *attributes])
 
 
 def _raw(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:

@@ -12,6 +12,7 @@ from mdlc_assets.asset_style import (
     days_in_run,
     end_of,
     frame_schema,
+    on_labels,
     plain_asset,
     read_once,
 )
@@ -49,7 +50,7 @@ from mdlc_assets.training.estimators import RecipeError
 from mdlc_assets.training.foreign import Scorer, load_any_model
 from mdlc_assets.training.model_card import card_files, evaluation_figures, model_card
 from mdlc_assets.training.on_sagemaker import fit_candidate_there, scorer_there
-from mdlc_assets.training.sets import training_rows
+from mdlc_assets.training.sets import said_of_rows, training_rows
 from mdlc_assets.training.windows import Protocol, TooEarlyError, protocol
 
 # MLflow keeps 8,000 characters of a tag; nobody reads so many.
@@ -83,7 +84,7 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         **daily_asset(lifecycle, "training", "training_set"),
         deps=[
             dg.AssetDep(asset_key(lifecycle, "features"), partition_mapping=look_back),
-            dg.AssetDep(asset_key(lifecycle, "labels"), partition_mapping=look_back),
+            *on_labels(lifecycle, look_back),
         ],
         description="What a model as of the day may learn from and be judged on: features, with the labels that "
         "were known by the end of that day.",
@@ -95,14 +96,13 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             try:
                 plan = protocol(lifecycle, day)
                 needed = plan.whole.days()
-                features, labels = (lake.table(name, table).read(needed) for table in ("features", "labels"))
+                features = lake.table(name, "features").read(needed)
+                labels = lake.table(name, "labels").read(needed) if lifecycle.labels.column else None
             except (TooEarlyError, DayAbsentError) as error:
                 raise dg.Failure(description=str(error), allow_retries=False) from None
             rows = training_rows(lifecycle, features, labels, plan, end_of(day))
             lake.table(name, "training_set").write_day(day, rows)
-            shares = rows.group_by("part", maintain_order=True).agg(pl.len(), pl.col(lifecycle.labels.column).mean())
-            mean = "{:.4g} on average" if lifecycle.labels.kind == "number" else "{:.2%} positive"
-            said = {part: f"{count} rows, {mean.format(share)}" for part, count, share in shares.iter_rows()}
+            said = said_of_rows(lifecycle, rows)
             context.add_asset_metadata(
                 {"dagster/partition_row_count": rows.height, "days": str(plan.whole), **said},
                 partition_key=day.isoformat(),
@@ -133,7 +133,8 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                     fitted = fit_candidate(lifecycle, rows, plan)
             except (TrainingDataError, RecipeError, ServiceError, ModelFileError, NoImageError) as error:
                 raise dg.Failure(description=f"as of {day}: {error}", allow_retries=False) from None
-            digests = {table: lake.table(name, table).digest(plan.whole.days()) for table in ("features", "labels")}
+            learnt = ("features", "labels") if lifecycle.labels.column else ("features",)
+            digests = {table: lake.table(name, table).digest(plan.whole.days()) for table in learnt}
             tags = {**candidate_tags(lifecycle, plan, digests), **where}
             version = registry.register(
                 name,

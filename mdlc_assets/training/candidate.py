@@ -14,7 +14,7 @@ import polars as pl
 import yaml
 
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.declaration.evaluation import Evaluation
+from mdlc_assets.declaration.evaluation import Evaluation, Gate
 from mdlc_assets.declaration.model import Model
 from mdlc_assets.training.algorithms import FittedModel, TrainingDataError, fit
 from mdlc_assets.training.calibration import fit_calibration
@@ -28,6 +28,7 @@ from mdlc_assets.training.search import Found, search, with_hyperparameters
 from mdlc_assets.training.sets import refuse_untrainable, usable_test_rows
 from mdlc_assets.training.thresholds import by_capacity, by_cost, row_costs
 from mdlc_assets.training.windows import Protocol, Span
+from mdlc_assets.training.without_labels import unlabelled_document
 
 
 @dataclass(frozen=True)
@@ -161,11 +162,15 @@ def fair_folder(champion_tags: Mapping[str, str], plan: Protocol) -> str | None:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The evaluation document, and the scored test days for plots; `rival` are the champion's scores of them."""
+    """The evaluation document, and the scored test days for plots; `rival` are the champion's scores of them.
+
+    `learnt` are the scores of the days learnt from, where there are no labels to show instead.
+    """
 
     document: dict[str, Any]
     test: Scored
     rival: np.ndarray | None
+    learnt: np.ndarray | None = None
 
 
 def judge_candidate(
@@ -183,18 +188,15 @@ def judge_candidate(
             f"there are no rows to judge by in {plan.test}. Mend: materialise `labels` of those days, then "
             "`training_set`."
         )
+    if lifecycle.labels.kind == "none":
+        return _judge_without_labels(lifecycle, rows, test, plan, version, judged, champion)
     declared, gate = lifecycle.model.evaluation, lifecycle.model.gate
     number = lifecycle.labels.kind == "number"
     mine = scored(test, judged.score(test), **scored_columns(lifecycle))
     theirs = champion.model.score(test) if champion and champion.model else None
     metrics = metrics_of(lifecycle)
     document: dict[str, Any] = {
-        "version": version,
-        "train": str(plan.train),
-        "test": str(plan.test),
-        "train_rows": rows.filter(pl.col("part") == "train").height,
-        "test_rows": test.height,
-        "kind": lifecycle.labels.kind,
+        **_about(lifecycle, rows, test, plan, version),
         "positives": None if number else int(mine.label.sum()),
         "metrics": measure(mine, metrics),
         "intervals": intervals(mine, metrics, declared=declared.intervals),
@@ -207,8 +209,64 @@ def judge_candidate(
         },
         "champion": None if champion is None else _beside(lifecycle, mine, theirs, champion),
     }
+    return Judgement(_with_verdict(gate, document), mine, theirs)
+
+
+def _about(
+    lifecycle: LifecycleDeclaration, rows: pl.DataFrame, test: pl.DataFrame, plan: Protocol, version: int
+) -> dict[str, Any]:
+    return {
+        "version": version,
+        "train": str(plan.train),
+        "test": str(plan.test),
+        "train_rows": rows.filter(pl.col("part") == "train").height,
+        "test_rows": test.height,
+        "kind": lifecycle.labels.kind,
+    }
+
+
+def _with_verdict(gate: Gate, document: dict[str, Any]) -> dict[str, Any]:
     verdict = judge(gate, document)
-    return Judgement({**document, "passed": verdict.passed, "reasons": verdict.reasons}, mine, theirs)
+    return {**document, "passed": verdict.passed, "reasons": verdict.reasons}
+
+
+def _judge_without_labels(
+    lifecycle: LifecycleDeclaration,
+    rows: pl.DataFrame,
+    test: pl.DataFrame,
+    plan: Protocol,
+    version: int,
+    judged: FittedModel,
+    champion: Rival | None,
+) -> Judgement:
+    """As `judge_candidate`, by what needs no labels."""
+    train = rows.filter(pl.col("part") == "train")
+    rival = champion.model if champion else None
+    found = unlabelled_document(lifecycle, train, test, judged, rival)
+    beside: dict[str, Any] | None = None
+    if champion is not None:
+        beside = {"version": champion.version, "metrics": {}, "not_compared": champion.not_compared}
+        if found["beside"]:
+            beside = {"version": champion.version, "difference_interval": None, **found["beside"]}
+    document = {
+        **_about(lifecycle, rows, test, plan, version),
+        "positives": None,
+        "metrics": found["metrics"],
+        "intervals": found["intervals"],
+        "intervals_by": {**lifecycle.model.evaluation.intervals.model_dump(mode="json"), "by": "day"},
+        "calibration": None,
+        "thresholds": {},
+        "slices": {},
+        "champion": beside,
+    }
+    score = judged.score(test)
+    nothing = np.zeros(len(score), dtype=np.int64)
+    return Judgement(
+        _with_verdict(lifecycle.model.gate, document),
+        Scored(score, nothing, nothing, nothing),
+        rival.score(test) if rival else None,
+        judged.score(train),
+    )
 
 
 def metrics_of(lifecycle: LifecycleDeclaration) -> list[str]:

@@ -32,6 +32,19 @@ def precision_recall(test: Scored, rival: np.ndarray | None) -> Figure:
     return figure
 
 
+def strangeness(test: np.ndarray, learnt: np.ndarray) -> Figure:
+    """Scores of the test days and of the days learnt from, as shares: where the two part, something has changed."""
+    figure, axes = plots.new_figure(5, 3)
+    bins = np.linspace(min(test.min(), learnt.min()), max(test.max(), learnt.max()) + 1e-9, 41).tolist()
+    for scores, colour, name in ((learnt, plots.GREY, "days learnt from"), (test, plots.BLUE, "test days")):
+        weights = np.full(len(scores), 1 / len(scores))
+        axes.hist(scores, bins, weights=weights, histtype="step", color=colour, label=name)
+    axes.set(xlabel="score: how unlike the usual", ylabel="share of events", yscale="log")
+    axes.set_title("Do the test days look like those learnt from?", fontsize=9, loc="left")
+    axes.legend(fontsize=8)
+    return figure
+
+
 def reliability_curve(calibration: Mapping[str, Any]) -> Figure:
     """Share of positives by mean score of each bin, with intervals; on the diagonal scores mean what they say."""
     figure, axes = plots.new_figure(5, 3)

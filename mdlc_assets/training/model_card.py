@@ -71,9 +71,13 @@ def metrics_table(document: Mapping[str, Any]) -> str:
     for name, value in document["metrics"].items():
         theirs = f" {_number(champion['metrics'].get(name))} |" if champion else ""
         lines.append(f"| {name} | {_number(value)} | {_interval(document['intervals'].get(name))} |{theirs}")
-    ratio = document["calibration"]["observed_to_expected"]
-    said = "positives for each expected" if document["positives"] is not None else "came for each foretold"
-    lines.append(f"| {said} | {_number(ratio)} | |" + (" |" if champion else ""))
+    if document["calibration"]:
+        ratio = document["calibration"]["observed_to_expected"]
+        said = "positives for each expected" if document["positives"] is not None else "came for each foretold"
+        lines.append(f"| {said} | {_number(ratio)} | |" + (" |" if champion else ""))
+    for name, said in (("overlap", "strangest events in common"), ("agreement", "clusters in common")):
+        if champion and champion.get(name) is not None:
+            lines.append(f"| {said} with the champion | {_number(champion[name])} | | |")
     return "\n".join(lines)
 
 
@@ -107,6 +111,8 @@ def card_files(lifecycle: LifecycleDeclaration, found: Judgement, card: str) -> 
 def evaluation_figures(found: Judgement) -> dict[str, Figure]:
     """The plots of an evaluation by title: of scores, or of foretold numbers."""
     document = found.document
+    if found.learnt is not None:
+        return {"scores": figures.strangeness(found.test.score, found.learnt)}
     if document["positives"] is None:
         return {
             "foretold and actual": number_figures.foretold_and_actual(document["calibration"]),

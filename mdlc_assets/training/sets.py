@@ -19,16 +19,16 @@ class LeakError(ValueError):
 def training_rows(
     lifecycle: LifecycleDeclaration,
     features: pl.DataFrame,
-    labels: pl.DataFrame,
+    labels: pl.DataFrame | None,
     plan: Protocol,
     known_before: datetime,
 ) -> pl.DataFrame:
     """Rows of the whole span with their label and `part` (train, gap or test), sorted by time and id.
 
-    Only labels with `known_at` before `known_before` count; rows without such a label are left out.
+    Only labels with `known_at` before `known_before` count; rows without such a label are left out. `labels` is
+    None where nobody ever says what was right; then all rows stay.
     """
-    dataset, label = lifecycle.dataset, lifecycle.labels.column
-    known = labels.filter(pl.col("known_at") < known_before)
+    dataset = lifecycle.dataset
     day = pl.col(dataset.time).dt.date()
     part = (
         pl.when(day <= plan.train.last)
@@ -37,12 +37,24 @@ def training_rows(
         .then(pl.lit("test"))
         .otherwise(pl.lit("gap"))
     )
-    rows = features.join(known, on=dataset.id, how="inner", maintain_order="left")
-    refuse_leaks(rows, known_before)
-    names = [dataset.id, dataset.time, lifecycle.model.entity, *lifecycle.features.names(), label]
+    rows = features
+    if labels is not None:
+        known = labels.filter(pl.col("known_at") < known_before)
+        rows = features.join(known, on=dataset.id, how="inner", maintain_order="left")
+        refuse_leaks(rows, known_before)
+    columns = [*lifecycle.features.names(), *lifecycle.labels.columns]
+    names = [dataset.id, dataset.time, lifecycle.model.entity, *columns]
     return rows.filter(day.is_between(plan.whole.first, plan.whole.last)).select(
         *dict.fromkeys(names), part.alias("part")
     )
+
+
+def said_of_rows(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> dict[str, str]:
+    """How many rows each part has, and how many of them are positive, or what their labels are on average."""
+    label = lifecycle.labels.column
+    counted = rows.group_by("part", maintain_order=True).agg(pl.len(), *([pl.col(label).mean()] if label else []))
+    mean = {"event": ", {:.2%} positive", "number": ", {:.4g} on average", "none": ""}[lifecycle.labels.kind]
+    return {part: f"{count} rows" + mean.format(*share) for part, count, *share in counted.iter_rows()}
 
 
 def refuse_leaks(rows: pl.DataFrame, known_before: datetime) -> None:

@@ -58,7 +58,7 @@ def work_for(
         if day not in inside or same:
             continue
         needed = day - delay
-        if needed < first or needed in labelled_days or needed in label_days:
+        if not lifecycle.labels.column or needed < first or needed in labelled_days or needed in label_days:
             event_days.append(day)
         else:
             waiting.append(f"{day} waits for the labels of {needed}")

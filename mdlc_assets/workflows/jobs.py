@@ -83,6 +83,8 @@ def lifecycle_jobs(lifecycle: LifecycleDeclaration) -> dict[str, UnresolvedAsset
     """The jobs by workflow name."""
     jobs = {}
     for workflow, (description, names) in _WORKFLOWS.items():
+        if not lifecycle.labels.column and workflow in ("labels", "monitor"):
+            continue
         selected = [*(lifecycle.dataset.attributes if "raw" in names else ()), *names]
         if lifecycle.model.gate.approval == "policy" and workflow in {"train", "retrain"}:
             selected.append("champion")

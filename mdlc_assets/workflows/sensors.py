@@ -40,7 +40,7 @@ def _new_files(
 ) -> dg.SensorDefinition:
     @dg.sensor(
         name=f"{lifecycle.name}_new_files",
-        jobs=[jobs["batch_inference"], jobs["monitor"], jobs["rebuild"], jobs["history"]],
+        jobs=[jobs[name] for name in ("batch_inference", "monitor", "rebuild", "history") if name in jobs],
         minimum_interval_seconds=30,
         description="A file landed or was replaced: runs its day, labels first since features need them, and makes "
         "the features again of later days that reach it.",
@@ -52,7 +52,9 @@ def _new_files(
         transactions = settled(lifecycle, feed, datetime.now(UTC), known)
         labels = landing.feed(lifecycle.name, "labels").fingerprints()
         # Where no labels are delivered, they stand beside the events.
-        landed = Arrivals(transactions, labels or transactions, _attributes(lifecycle, landing))
+        landed = Arrivals(
+            transactions, (labels or transactions) if lifecycle.labels.column else {}, _attributes(lifecycle, landing)
+        )
         labelled = lake.table(lifecycle.name, "labels").days()
         if context.cursor is None:
             # Switched on for the first time: what a backfill has brought in already is not news.
