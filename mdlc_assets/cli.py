@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mdlc_assets.commands.dev import dev
 from mdlc_assets.commands.help import Sections
 from mdlc_assets.commands.new import land, new
 from mdlc_assets.commands.reference import reference
@@ -20,6 +21,7 @@ from mdlc_assets.commands.schema import schema
 from mdlc_assets.commands.shared import find_lifecycle
 from mdlc_assets.commands.stream import stream
 from mdlc_assets.export.command import export
+from mdlc_assets.operations.backup_command import backup, restore
 from mdlc_assets.operations.command import doctor
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ main.add_command(export)
 main.add_command(doctor)
 
 
-for _command in (new, land, run, rules, schema, reference, stream):
+for _command in (new, land, run, dev, rules, schema, reference, stream, backup, restore):
     main.add_command(_command)
 
 
@@ -91,36 +93,21 @@ def validate(files: tuple[Path, ...], as_json: bool) -> None:
 def demo(source: Path | None, lifecycle: str) -> None:
     """Live through two weeks of a model: history, training, an incident, a drift, a changeover.
 
-    Starts afresh: what an earlier demo left in the home folder is replaced.
+    Starts afresh: what an earlier demo left in the home folder is replaced. The smaller lifecycles have a shorter
+    demo, which leaves the others as they are: --lifecycle bakery_demand.
     """
     from mdlc_assets.demo.run import run_demo
+    from mdlc_assets.demo.small import WORLDS, run_small_demo
     from mdlc_assets.demo.story import StoryError
     from mdlc_assets.home import Home
 
+    if lifecycle in WORLDS:
+        sys.exit(0 if run_small_demo(_lifecycle(lifecycle), Home()) else 1)
     try:
         good = run_demo(_lifecycle(lifecycle), Home(), source)
     except StoryError as error:
         raise click.ClickException(str(error)) from None
     sys.exit(0 if good else 1)
-
-
-@main.command()
-@click.option("--port", default=3000, show_default=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Dagster's UI has no login of its own.")
-def dev(port: int, host: str) -> None:
-    """Open the Dagster UI, with sensors and schedules, on the local state."""
-    from mdlc_assets.commands.shared import refuse_taken_port
-    from mdlc_assets.home import Home
-
-    refuse_taken_port(host, port)
-    home = Home()
-    home.prepare()
-    os.environ.update(DAGSTER_HOME=str(home.dagster), MDLC_HOME=str(home.root))
-    dagster = str(Path(sys.executable).parent / "dagster")
-    workspace = ["-w", "workspace.yaml"] if Path("workspace.yaml").exists() else ["-m", "mdlc_assets.definitions"]
-    command = [dagster, "dev", *workspace, "-h", host, "-p", str(port)]
-    click.echo(f"Dagster on http://{host}:{port} (state in {home.root}); stop it with Ctrl-C")
-    os.execv(dagster, command)  # noqa: S606
 
 
 @main.command()
