@@ -51,6 +51,7 @@ def test_every_asset_presents_itself(repository: dg.RepositoryDefinition) -> Non
         "closed_loop_report",
         "retrain_decision",
         "decisions",
+        "online_decisions",
         "daily_report",
     }
     for key in keys:
