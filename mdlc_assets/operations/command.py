@@ -15,8 +15,9 @@ import click
 def doctor(as_json: bool) -> None:
     """Check this installation, and say what is wrong and how to mend it.
 
-    Looks at the home folder, the declarations, what is exposed, Dagster, MLflow, lake and landing zone, and on AWS
-    at the permissions. Exit code 0 when all is well, 1 when something is wrong.
+    Looks at the home folder, the declarations, what is exposed, Dagster, MLflow, lake and landing zone, at the
+    SNS topic, tables, streams and metrics that the environment names, and on AWS at the permissions. Exit code 0
+    when all is well, 1 when something is wrong.
     """
     from mdlc_assets.home import Home
     from mdlc_assets.operations.doctor import examine

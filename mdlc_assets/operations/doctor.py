@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from mdlc_assets.home import Home
+from mdlc_assets.operations.services import DENIED, NO_KEYS, answers, questions
 from mdlc_assets.production import UnsetError, in_production, production_resources
 from mdlc_assets.resources.endpoint_state import TOKEN_VARIABLE, ExposedError, check_host
 
 _LEAST_FREE = 1_000_000_000
 _SHORTEST_TOKEN = 16
 _SERVICE_TOKEN = "MDLC_TOKEN"  # noqa: S105 - the name of the decision service's variable
-_DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "403")
-_NO_KEYS = ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException")
 _NOTHING = "mdlc-doctor-asks-for-nothing"
 # Calls without effect: what they ask for is not there, and who may not ask is told so first.
 _DRY_CALLS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
@@ -62,6 +61,7 @@ def examine(home: Home, environment: Mapping[str, str]) -> Iterator[Finding]:
     yield from _guarded("mlflow", lambda: _mlflow(resources))
     yield from _guarded("lake", lambda: _lake(resources))
     yield from _guarded("landing", lambda: _landing(resources))
+    yield from _guarded("services", lambda: _services(environment))
     if resources["sagemaker"].form == "aws":
         yield from _guarded("aws", lambda: aws_findings(resources["sagemaker"].client))
 
@@ -79,9 +79,9 @@ def _mend_of(error: Exception) -> str:
 
     if isinstance(error, ClientError):
         code = error.response["Error"]["Code"]
-        if code in _DENIED:
+        if code in DENIED:
             return f"allow {error.operation_name} to this role; deploy/cloudformation/roles.yaml has it"
-        if code in _NO_KEYS:
+        if code in NO_KEYS:
             return "renew the credentials that boto3 finds"
         return f"see what AWS says of {error.operation_name}: {code}"
     if isinstance(error, BotoCoreError):
@@ -216,6 +216,22 @@ def _landing(resources: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding("landing", f"{root}: " + ", ".join(f"{count} files of {name}" for name, count in counted.items()))
 
 
+def _services(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Nothing where the environment names none of them."""
+    from mdlc_assets.definitions import lifecycle_files
+
+    asked = questions(environment, [path.parent.name for path in lifecycle_files()])
+    if not asked:
+        return
+    import boto3
+    from botocore.config import Config
+
+    # An address that does not answer is told in seconds.
+    limits = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
+    for found in answers(asked, lambda service: boto3.client(service, config=limits)):
+        yield Finding(found.service, found.says, found.mend)
+
+
 def aws_findings(client_of: Callable[[Any], Any]) -> Iterator[Finding]:
     """Whether SageMaker and CloudWatch let this role ask; each permission that is missing is named."""
     from botocore.exceptions import ClientError
@@ -226,10 +242,10 @@ def aws_findings(client_of: Callable[[Any], Any]) -> Iterator[Finding]:
             getattr(client_of(service), method)(**request)
         except ClientError as error:
             code = error.response["Error"]["Code"]
-            if code in _NO_KEYS:
+            if code in NO_KEYS:
                 yield Finding("aws", f"the credentials are refused: {code}", "renew the credentials that boto3 finds")
                 return
-            if code in _DENIED:
+            if code in DENIED:
                 missing.append(permission)
         asked += 1
     if missing:

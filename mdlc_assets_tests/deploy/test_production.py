@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
@@ -22,78 +19,17 @@ from dagster._core.instance import InstanceRef
 from dagster._core.test_utils import environ
 
 from mdlc_assets.production import NEEDED, UnsetError, production_resources
+from mdlc_assets_tests.deploy.database import PASSWORD, connection, free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-_PASSWORD = "p@ss:w/rd%"  # pragma: allowlist secret
 pytestmark = pytest.mark.slow
-
-
-def _binaries() -> Path:
-    found = [Path(path) for path in [shutil.which("initdb") or ""] if path]
-    found += sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
-        pytest.fail("PostgreSQL is not installed. Mend: apt-get install postgresql (as .ci/run does).")
-    return found[-1].resolve().parent
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[int]:
-    """A server on loopback that takes encrypted connections with a password only."""
-    # It refuses to run as root, and pytest's folders are for their owner only.
-    who = {"user": "postgres"} if os.geteuid() == 0 else {}
-    home = Path(subprocess.run(["mktemp", "-d"], check=True, capture_output=True, text=True, **who).stdout.strip())  # type: ignore[call-overload]
-    binaries, data = _binaries(), home / "data"
-
-    def run(*command: str, given: str = "") -> None:
-        subprocess.run(command, check=True, capture_output=True, text=True, input=given, cwd=home, **who)  # type: ignore[call-overload]
-
-    run("sh", "-c", f"umask 077; cat > {home}/word", given=_PASSWORD)
-    run(str(binaries / "initdb"), "-D", str(data), "-U", "dagster", "--pwfile", f"{home}/word", "--auth=scram-sha-256")
-    subject = ["-subj", "/CN=127.0.0.1", "-days", "2", "-nodes"]
-    run(
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        *subject,
-        "-keyout",
-        f"{data}/server.key",
-        "-out",
-        f"{data}/server.crt",
-    )
-    run("sh", "-c", f"printf 'hostssl all all 127.0.0.1/32 scram-sha-256\\n' > {data}/pg_hba.conf")
-    port = _free_port()
-    options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c ssl=on -c fsync=off"
-    run(str(binaries / "pg_ctl"), "-D", str(data), "-l", f"{home}/log", "-w", "-o", options, "start")
-    yield port
-    run(str(binaries / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop")
-    shutil.rmtree(home)
-
-
-@pytest.fixture(scope="module")
-def databases(postgres: int) -> int:
-    """The port of a server with the databases of both."""
-    import psycopg2
-
-    with contextlib.closing(_connection(postgres, "postgres", psycopg2)) as connection:
-        connection.autocommit = True
-        for name in ("dagster", "mlflow"):
-            connection.cursor().execute(f"CREATE DATABASE {name}")
-    return postgres
-
-
-def _connection(port: int, database: str, driver, sslmode: str = "require"):  # type: ignore[no-untyped-def]
-    return driver.connect(
-        host="127.0.0.1", port=port, user="dagster", password=_PASSWORD, dbname=database, sslmode=sslmode
-    )
 
 
 def test_dagster_lives_on_these_settings(databases: int, _moto_address: str, tmp_path: Path) -> None:
     given = {
         "DB_HOST": "127.0.0.1",
         "DB_USER": "dagster",
-        "DB_PASSWORD": _PASSWORD,
+        "DBPASSWORD": PASSWORD,
         "MDLC_LOG_BUCKET": "mdlc-logs",
         "MDLC_RUN_TASK": "mdlc-run",
         "AWS_ENDPOINT_URL": _moto_address,
@@ -139,19 +75,19 @@ def test_connections_that_are_not_encrypted_are_refused(databases: int) -> None:
     import psycopg2
 
     with pytest.raises(psycopg2.OperationalError, match="no encryption"):
-        _connection(databases, "dagster", psycopg2, "disable")
+        connection(databases, "dagster", psycopg2, "disable")
 
 
 def test_mlflow_starts_as_the_image_starts_it(databases: int, tmp_path: Path) -> None:
     import mlflow
 
-    port = _free_port()
+    port = free_port()
     program = [sys.executable, str(DEPLOY / "images" / "serve_mlflow.py")]
     given = {
         "DB_HOST": "127.0.0.1",
         "DB_PORT": str(databases),
         "DB_USER": "dagster",
-        "DB_PASSWORD": _PASSWORD,
+        "DBPASSWORD": PASSWORD,
         "MLFLOW_HOST": "127.0.0.1",
         "MLFLOW_PORT": str(port),
         "MLFLOW_WORKERS": "1",
@@ -182,7 +118,7 @@ def test_mlflow_starts_as_the_image_starts_it(databases: int, tmp_path: Path) ->
 
 def test_one_servers_parts_find_each_other(databases: int, tmp_path: Path) -> None:
     """The code location and the webserver of Compose as processes, over its settings: every job is seen in the UI."""
-    code, web = _free_port(), _free_port()
+    code, web = free_port(), free_port()
     settings = yaml.safe_load((DEPLOY / "compose" / "dagster.yaml").read_text())
     settings["storage"]["postgres"]["postgres_db"]["port"] = databases
     settings["compute_logs"]["config"]["base_dir"] = str(tmp_path / "logs")
@@ -192,7 +128,7 @@ def test_one_servers_parts_find_each_other(databases: int, tmp_path: Path) -> No
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(settings))
     (tmp_path / "workspace.yaml").write_text(yaml.safe_dump(workspace))
     given = {
-        **{"DAGSTER_HOME": str(tmp_path), "DB_HOST": "127.0.0.1", "DB_USER": "dagster", "DB_PASSWORD": _PASSWORD},
+        **{"DAGSTER_HOME": str(tmp_path), "DB_HOST": "127.0.0.1", "DB_USER": "dagster", "DBPASSWORD": PASSWORD},
         **{name: str(tmp_path / name) for name in NEEDED},
         **{"MDLC_HOME": str(tmp_path / "mdlc"), "MDLC_CODE_HOST": "127.0.0.1"},
     }
@@ -232,12 +168,6 @@ def test_one_servers_parts_find_each_other(databases: int, tmp_path: Path) -> No
     (node,) = nodes
     assert node["location"]["name"] == "mdlc_assets"
     assert {"payments_fraud_train", "payments_fraud_batch_inference"} <= {job["name"] for job in node["pipelines"]}
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def test_what_production_needs_is_named() -> None:
