@@ -1,13 +1,13 @@
 """The whole decision over HTTP beside `mlflow models serve` and a bare Starlette app that only predicts.
 
-    python -m benchmarks.decisions [requests]
+    python -m benchmarks.decisions [requests] [reasons]
 
 All three score the same booster of 200 trees, one worker process each, in turn, three rounds; printed are the medians.
 Ours is given an event: it collects the features of two entities with some sixty events each from the embedded store,
 scores, decides by the shipped rules, writes capture and log. The other two are handed the vector ready-made.
 Throughput: eight connections at once. Latency: requests begin at fixed times, at half of the server's own throughput
 in that round, and are timed from when they should have begun. The last column is p99 at half of MLflow's throughput,
-the same load for all three.
+the same load for all three. With `reasons` ours gives reasons for every decision, and not only for the doubtful ones.
 """
 
 from __future__ import annotations
@@ -56,9 +56,18 @@ def train() -> xgboost.Booster:
     return xgboost.train(settings, xgboost.DMatrix(rows, labels, feature_names=serving.FEATURES), 200)
 
 
-def fill(home: Home) -> None:
-    """A store of entities with `EVENTS_EACH` events in the month before, and an approved model."""
-    lifecycle = read_declaration(DECLARATION)
+def explained(folder: Path) -> Path:
+    """The shipped declaration under another name, with reasons for every decision."""
+    text = DECLARATION.read_text().replace("  name: payments_fraud\n", "  name: payments_explained\n", 1)
+    found = folder / "lifecycles" / "payments_explained" / "defs.yaml"
+    found.parent.mkdir(parents=True)
+    found.write_text(text.replace("  deployment:\n", "  deployment:\n    service: {reasons: always}\n", 1))
+    return found
+
+
+def fill(home: Home, declaration: Path) -> str:
+    """A store of entities with `EVENTS_EACH` events in the month before, and an approved model; gives its name."""
+    lifecycle = read_declaration(declaration)
     count, generator = ENTITIES * EVENTS_EACH, np.random.default_rng(1)
     first = np.datetime64((NOW - timedelta(days=38)).replace(tzinfo=None), "us")
     instants = first + np.sort(generator.integers(0, 38 * 86_400, count)).astype("timedelta64[s]")
@@ -89,6 +98,7 @@ def fill(home: Home) -> None:
     )
     registry.record(lifecycle.name, "approve", version, "benchmark", "to measure it")
     registry.point(lifecycle.name, "champion", version)
+    return lifecycle.name
 
 
 @contextlib.contextmanager
@@ -193,13 +203,14 @@ def latency(port: int, requests: Sequence[bytes], rate: float, times: int) -> tu
     return 1e3 * float(np.quantile(seconds, 0.5)), 1e3 * float(np.quantile(seconds, 0.99))
 
 
-def main(times: int) -> None:
+def main(times: int, *, reasons: bool) -> None:
     with tempfile.TemporaryDirectory() as text, contextlib.ExitStack() as stack:
         folder, home = Path(text), Home(Path(text) / "home")
-        fill(home)
+        name = fill(home, explained(folder) if reasons else DECLARATION)
+        os.environ["MDLC_LIFECYCLES"] = str(folder / "lifecycles") if reasons else ""
         booster = train()
         booster.save_model(folder / "bare.ubj")
-        mdlc = [str(Path(sys.executable).parent / "mdlc"), "--home", str(home.root), "serve", "payments_fraud"]
+        mdlc = [str(Path(sys.executable).parent / "mdlc"), "--home", str(home.root), "serve", name]
         single = json.dumps({"rows": [[round(0.1 * i, 2) for i in range(len(serving.FEATURES))]]}).encode()
         servers = {
             "mlflow models serve": (
@@ -229,6 +240,9 @@ def main(times: int) -> None:
         port = servers["mdlc serve"][0]
         counted = httpx.get(f"http://127.0.0.1:{port}/metrics").text
         assert "mdlc_degraded_total{" not in counted, "some decisions did without store or model"
+        with connect(port) as connection:
+            given = json.loads(serving.exchange(connection, servers["mdlc serve"][1][0]))["reasons"]
+        assert bool(given) == reasons
         shares = [line for line in counted.splitlines() if line.startswith("mdlc_decisions_total")]
     print("| server, one worker | requests/s | p50 ms | p99 ms | p99 ms at MLflow's load |\n|---|---|---|---|---|")
     for name, found in rounds.items():
@@ -244,4 +258,5 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["bare"]:
         bare(Path(sys.argv[2]))
     else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 2000)
+        numbers = [int(word) for word in sys.argv[1:] if word != "reasons"]
+        main(*numbers or [2000], reasons="reasons" in sys.argv)

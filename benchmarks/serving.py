@@ -98,8 +98,8 @@ def requests_of(key: str) -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def exchange(connection: socket.socket, request: bytes) -> None:
-    """Send a request and read its answer."""
+def exchange(connection: socket.socket, request: bytes) -> bytes:
+    """Send a request; gives the body of its answer."""
     connection.sendall(request)
     answer = connection.recv(65536)
     while b"\r\n\r\n" not in answer:
@@ -109,6 +109,7 @@ def exchange(connection: socket.socket, request: bytes) -> None:
     while len(body) < length:
         body += connection.recv(65536)
     assert head.startswith(b"HTTP/1.1 200"), answer[:300]
+    return body
 
 
 def call(port: int, request: bytes, times: int) -> list[float]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mdlc_assets.commands.dev import dev
 from mdlc_assets.commands.help import Sections
 from mdlc_assets.commands.new import land, new
 from mdlc_assets.commands.reference import reference
@@ -60,7 +61,7 @@ main.add_command(export)
 main.add_command(doctor)
 
 
-for _command in (new, land, run, rules, schema, reference, stream, backup, restore):
+for _command in (new, land, run, dev, rules, schema, reference, stream, backup, restore):
     main.add_command(_command)
 
 
@@ -92,36 +93,21 @@ def validate(files: tuple[Path, ...], as_json: bool) -> None:
 def demo(source: Path | None, lifecycle: str) -> None:
     """Live through two weeks of a model: history, training, an incident, a drift, a changeover.
 
-    Starts afresh: what an earlier demo left in the home folder is replaced.
+    Starts afresh: what an earlier demo left in the home folder is replaced. The smaller lifecycles have a shorter
+    demo, which leaves the others as they are: --lifecycle bakery_demand.
     """
     from mdlc_assets.demo.run import run_demo
+    from mdlc_assets.demo.small import WORLDS, run_small_demo
     from mdlc_assets.demo.story import StoryError
     from mdlc_assets.home import Home
 
+    if lifecycle in WORLDS:
+        sys.exit(0 if run_small_demo(_lifecycle(lifecycle), Home()) else 1)
     try:
         good = run_demo(_lifecycle(lifecycle), Home(), source)
     except StoryError as error:
         raise click.ClickException(str(error)) from None
     sys.exit(0 if good else 1)
-
-
-@main.command()
-@click.option("--port", default=3000, show_default=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Dagster's UI has no login of its own.")
-def dev(port: int, host: str) -> None:
-    """Open the Dagster UI, with sensors and schedules, on the local state."""
-    from mdlc_assets.commands.shared import refuse_taken_port
-    from mdlc_assets.home import Home
-
-    refuse_taken_port(host, port)
-    home = Home()
-    home.prepare()
-    os.environ.update(DAGSTER_HOME=str(home.dagster), MDLC_HOME=str(home.root))
-    dagster = str(Path(sys.executable).parent / "dagster")
-    workspace = ["-w", "workspace.yaml"] if Path("workspace.yaml").exists() else ["-m", "mdlc_assets.definitions"]
-    command = [dagster, "dev", *workspace, "-h", host, "-p", str(port)]
-    click.echo(f"Dagster on http://{host}:{port} (state in {home.root}); stop it with Ctrl-C")
-    os.execv(dagster, command)  # noqa: S606
 
 
 @main.command()
@@ -202,14 +188,17 @@ def rollback(reason: str, approver: str, lifecycle: str) -> None:
 @click.option("--lifecycle", default="payments_fraud", show_default=True)
 def audit(verify: bool, expect: str, transaction: str, day: datetime | None, lifecycle: str) -> None:
     """The audit trail: who decided what about which version, and why."""
-    from mdlc_assets.definitions import embedded_resources
     from mdlc_assets.home import Home
     from mdlc_assets.integration.trace import approvals_of, sightings
+    from mdlc_assets.production import UnsetError, resources_here
     from mdlc_assets.resources.registry import UnknownVersionError
     from mdlc_assets.training.verification import record_problems
 
     declaration, home = _lifecycle(lifecycle).declaration, Home()
-    resources = embedded_resources(home)
+    try:
+        resources = resources_here(home, os.environ)
+    except UnsetError as error:
+        raise click.ClickException(str(error)) from None
     registry = resources["registry"]
     if verify or expect:
         wrong = record_problems(registry, declaration, expect)
@@ -222,11 +211,15 @@ def audit(verify: bool, expect: str, transaction: str, day: datetime | None, lif
             click.echo(_entry(entry))
         _say(f"{len(trail)} entries about {lifecycle}; `--verify` checks them.", True)
     captured = home.endpoints / lifecycle / "notes" / "capture"
-    found = sightings(declaration, resources["lake"], captured, transaction, day.date() if day else None)
+    decided = resources["captured_decisions"]
+    found = sightings(declaration, resources["lake"], captured, transaction, day.date() if day else None, decided)
     for seen in found:
-        click.echo(f"{seen.where}: version {seen.version} of {lifecycle}")
+        which = f"version {seen.version}" if seen.version is not None else "without a version"
+        click.echo(f"{seen.where}: {which} of {lifecycle}")
         for name, value in seen.said.items():
             click.echo(f"  {name:12} {value}")
+        if seen.version is None:
+            continue
         try:
             tags = registry.version(lifecycle, seen.version).tags
         except UnknownVersionError as error:
@@ -365,6 +358,7 @@ def serve(lifecycle: str, host: str, port: int) -> None:
         at_hand=store.form == "embedded",
         read=lambda: _lifecycle(lifecycle).declaration,
         store_there=lambda: store.store.newest(source.space) is not None,
+        sagemaker=resources["sagemaker"],
     )
     run_service(state, host, port, click.echo)
 

@@ -20,6 +20,7 @@ import dagster as dg
 from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import ModelLifecycle, load_lifecycle
 from mdlc_assets.resources.alerts import Alerts
+from mdlc_assets.resources.captured import CapturedDecisions
 from mdlc_assets.resources.catalogue import Catalogue
 from mdlc_assets.resources.endpoints import Endpoints
 from mdlc_assets.resources.lake import Lake
@@ -50,6 +51,7 @@ def embedded_resources(home: Home) -> dict[str, Any]:
         "registry": Registry(tracking_uri=home.mlflow_uri, artifact_root=str(home.mlflow_artifacts)),
         "endpoints": Endpoints(root=str(home.endpoints)),
         "online_store": OnlineStore(path=str(home.root / "online" / "store.db")),
+        "captured_decisions": CapturedDecisions.from_environment(home.captured_decisions),
         "outboxes": Outboxes(place=home.outbox("{lifecycle}")),
         "streams": Streams.from_environment(str(home.streams)),
         "alerts": Alerts.from_environment(str(home.root / "alerts")),

@@ -24,6 +24,7 @@ from mdlc_assets.monitoring.assets import monitoring_definitions
 from mdlc_assets.monitoring.declared import monitoring_problems
 from mdlc_assets.quality.assets import quality_definitions
 from mdlc_assets.quality.declared import quality_problems
+from mdlc_assets.realtime.assets import stream_definitions
 from mdlc_assets.sourcing.assets import sourcing_definitions
 from mdlc_assets.training.assets import training_definitions
 from mdlc_assets.training.declared import training_problems
@@ -37,6 +38,7 @@ _STAGES = (
     deployment_definitions,
     monitoring_definitions,
     integration_definitions,
+    stream_definitions,
 )
 # The libraries whose word is taken when a declaration is looked at.
 _JUDGES = ("polars", "scikit-learn", "xgboost", "xgboost-cpu", "common-expression-language")

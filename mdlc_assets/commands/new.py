@@ -35,6 +35,7 @@ _LIVED_DAYS = 7
 @click.option("--id", "identity", help="The column that identifies an event; `-` when there is none.")
 @click.option("--label", help="The column that says what really happened.")
 @click.option("--positive", multiple=True, help="The value of the label that counts as 1; may be given again.")
+@click.option("--number", is_flag=True, help="The label is a quantity that is to be foretold, not 1 or 0.")
 @click.option("--label-delay", help="How long after the event labels are known: 7d, 2w [default: seen in the data].")
 @click.option(
     "--entity", multiple=True, help="Whose event it is: customer, machine ...; may be given again; `-` for none."
@@ -53,6 +54,7 @@ def new(name: str, data: Path, days: int, into: Path, yes: bool, as_json: bool, 
     \b
     mdlc new churn --data customers.csv
     mdlc new rain --data weather.csv --label weather --positive rain --yes
+    mdlc new warmth --data weather.csv --label temp_max --number --yes
     """
     from mdlc_assets.declaration import DeclarationError
     from mdlc_assets.home import Home
@@ -181,10 +183,14 @@ def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Cho
             f"name one of {names} and --positive",
         )
     truth = look.column(label, "--label")
-    positive = tuple(options["positive"])
-    if not positive and ask and truth.distinct > 2:
+    positive, number = tuple(options["positive"]), bool(options["number"])
+    if number and (positive or truth.type not in ("integer", "float")):
+        raise DataError(
+            f"--number {truth.source}", "the label is no quantity", "name a column of numbers, or leave it out"
+        )
+    if not positive and not number and ask and truth.distinct > 2:
         positive = (click.prompt(f"Which value of {truth.source} counts as 1? ({', '.join(truth.examples)})"),)
-    positive = positive or positive_values(truth)
+    positive = () if number else positive or positive_values(truth)
     taken = {when.name, truth.name}
     identity = options["identity"] or _ask(
         "Which column is the id? (- for none)", [i for i in look.ids if i not in taken], ask
@@ -204,6 +210,7 @@ def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Cho
         time=when.name,
         label=truth.name,
         positive=positive,
+        number=number,
         id=look.column(identity, "--id").name if identity and identity != _NOTHING else None,
         entities=tuple(look.column(entity, "--entity").name for entity in entities),
         zone=zone,

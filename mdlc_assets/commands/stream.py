@@ -113,8 +113,10 @@ def _days(known: list[date], chosen: datetime | None) -> list[date]:
 
 
 def _parts(lifecycle: str) -> StreamParts:
-    from mdlc_assets.definitions import embedded_resources
+    import os
+
     from mdlc_assets.home import Home
+    from mdlc_assets.production import resources_here
     from mdlc_assets.realtime.stream_parts import stream_parts
 
-    return stream_parts(find_lifecycle(lifecycle).declaration, embedded_resources(Home()))
+    return stream_parts(find_lifecycle(lifecycle).declaration, resources_here(Home(), os.environ))

@@ -11,9 +11,15 @@ from pydantic import AfterValidator, Field, model_validator
 
 from mdlc_assets.declaration.base import Declared, Duration, refuse
 
+REGRESSIONS = (
+    *("xgboost_regression", "gradient_boosting_regression", "random_forest_regression"),
+    *("linear_regression", "poisson_regression"),
+)
+"""Those that foretell a number."""
 IN_PROCESS = (
     *("xgboost", "logistic_regression", "linear_classifier", "decision_tree", "random_forest", "gradient_boosting"),
     *("nearest_neighbours", "isolation_forest", "k_means", "principal_components"),
+    *REGRESSIONS,
 )
 """scikit-learn and XGBoost."""
 BUILT_IN = (

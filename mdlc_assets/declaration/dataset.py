@@ -51,7 +51,11 @@ class Labels(Declared):
 
     column: str
     delay: Duration
-    positive: str = Field(description="What a label of 1 means, in words.")
+    kind: Literal["event", "number"] = Field(
+        default="event",
+        description="`event`: it happened or not, 1 or 0. `number`: a quantity, such as units sold, to be foretold.",
+    )
+    positive: str = Field(description="What a label of 1 means, in words; of a number, what it counts.")
     positive_values: list[str] = Field(
         default=[],
         description="What stands in the files for 1, such as `yes`; anything else there counts as 0. Without it the "

@@ -168,3 +168,14 @@ class Deployment(Declared):
     batch: Batch = Batch()
     real_time: RealTime | None = RealTime()
     service: Service = Service()
+
+    @model_validator(mode="after")
+    def _service_has_its_model(self) -> Deployment:
+        if self.service.model == "endpoint" and self.real_time is None:
+            raise refuse(
+                "the service asks an endpoint, and none is declared",
+                "declare real_time, or write `model: process`",
+                field="service.model",
+                value="endpoint",
+            )
+        return self

@@ -12,6 +12,9 @@ from mdlc_assets.declaration.base import Declared, refuse
 
 _RANKINGS = ("auc_roc", "average_precision")
 _LOSSES = ("brier", "log_loss", "expected_calibration_error")
+# Of foretold numbers.
+NUMBER_GAINS = ("r2", "gain_over_baseline")
+NUMBER_LOSSES = ("mae", "rmse", "wape")
 _CAPACITY = re.compile(r"^card_precision_([1-9]\d{0,5})$")
 _NAME = re.compile(r"^[a-z][a-z0-9_]{0,40}$")
 
@@ -23,23 +26,38 @@ def capacity_of(metric: str) -> int | None:
 
 
 def _metric(name: str) -> str:
-    if name in _RANKINGS or capacity_of(name):
+    if name in (*_RANKINGS, *NUMBER_GAINS) or capacity_of(name):
         return name
-    if name in _LOSSES:
+    if name in (*_LOSSES, *NUMBER_LOSSES):
         raise refuse(f"{name!r} is better when it is lower", "write it under `ceilings:` of the gate")
-    known = [*_RANKINGS, "card_precision_100"]
+    known = [*_RANKINGS, "card_precision_100", *NUMBER_GAINS]
     close = difflib.get_close_matches(name, known, n=1)
     raise refuse(
         f"{name!r} is not a metric",
-        f"write {close[0]!r}" if close else f"use {', '.join(_RANKINGS)} or card_precision_<cards a day>",
+        f"write {close[0]!r}"
+        if close
+        else f"use {', '.join(_RANKINGS)} or card_precision_<cards a day>; for numbers {', '.join(NUMBER_GAINS)}",
     )
 
 
-Metric = Annotated[str, AfterValidator(_metric)]
-"""A metric that is better when higher: `auc_roc`, `average_precision`, or `card_precision_<cards a day>`."""
+def _measured(name: str) -> str:
+    return name if name in (*_LOSSES, *NUMBER_LOSSES) else _metric(name)
 
-Loss = Literal["brier", "log_loss", "expected_calibration_error"]
-"""A metric that is better when lower."""
+
+def is_of_numbers(metric: str) -> bool:
+    """Whether the metric judges foretold numbers; the others judge scores of what happens or not."""
+    return metric in (*NUMBER_GAINS, *NUMBER_LOSSES)
+
+
+Metric = Annotated[str, AfterValidator(_metric)]
+"""A metric that is better when higher: `auc_roc`, `average_precision`, or `card_precision_<cards a day>`; of numbers
+`r2` and `gain_over_baseline`."""
+
+Loss = Literal["brier", "log_loss", "expected_calibration_error", "mae", "rmse", "wape"]
+"""A metric that is better when lower; the last three are of numbers."""
+
+Measured = Annotated[str, AfterValidator(_measured)]
+"""Any metric, to be looked at."""
 
 
 class Intervals(Declared):
@@ -76,6 +94,11 @@ class Evaluation(Declared):
         default=100, ge=1, description="Entities that can be looked at in a day; chooses the threshold that fills it."
     )
     bins: int = Field(default=10, ge=2, le=100, description="Bins of the reliability curve.")
+    baseline: str | None = Field(
+        default=None,
+        description="Of a number: the feature that foretells it without a model, such as the value a week ago. "
+        "`gain_over_baseline` is how much of its absolute error the model saves.",
+    )
 
     @model_validator(mode="after")
     def _names(self) -> Evaluation:

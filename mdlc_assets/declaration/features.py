@@ -49,7 +49,7 @@ class WindowFeatures(Declared):
     where: str | None = Field(default=None, description="Only events for which this expression holds.")
     default: float = Field(default=0.0, description="What an empty window gives.")
     aggregate: dict[str, str] = Field(
-        min_length=1, description="Column name: `count`, `mean(amount)`, `share(is_fraud)` ..."
+        min_length=1, description="Column name: `count`, `mean(amount)`, `share(is_returned)` ..."
     )
 
     @field_validator("aggregate")

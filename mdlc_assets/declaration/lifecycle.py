@@ -22,6 +22,7 @@ from mdlc_assets.declaration.monitoring import Monitoring
 from mdlc_assets.declaration.owners import Owners
 from mdlc_assets.declaration.quality import Quality
 from mdlc_assets.declaration.rules import Decisions
+from mdlc_assets.declaration.shape import fit_to_numbers, refuse_misfits
 from mdlc_assets.declaration.stream import Stream
 
 # LibYAML's loader reads ten times as fast; PyYAML has it where it was built with it.
@@ -57,6 +58,11 @@ class LifecycleDeclaration(Declared):
         if not self.model.entity:
             # Frozen for everyone else: from here on nobody has to ask whether there is an entity.
             object.__setattr__(self, "model", self.model.model_copy(update={"entity": self.dataset.id}))
+        if self.labels.kind == "number":
+            model, monitoring = fit_to_numbers(self.model, self.monitoring)
+            object.__setattr__(self, "model", model)
+            object.__setattr__(self, "monitoring", monitoring)
+        refuse_misfits(self.labels, self.model, self.monitoring, self.features.names())
         self._refuse_unknown([*self.dataset.columns, self.labels.column])
         return self
 

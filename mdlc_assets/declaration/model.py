@@ -75,7 +75,7 @@ class Model(Declared):
         "by itself.",
     )
     leave_out_known: bool = Field(
-        default=False, description="Judge only entities whose fraud was not already known (handbook)."
+        default=False, description="Judge only entities without a positive that was already known (handbook)."
     )
     least_positives: int = Field(default=10, ge=1, description="With fewer positives to learn from nothing is trained.")
     calibrate: Calibrate | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from mdlc_assets.declaration.base import Declared, refuse
-from mdlc_assets.declaration.evaluation import Metric
+from mdlc_assets.declaration.evaluation import Measured, Metric
 
 
 class OpenLoop(Declared):
@@ -41,7 +41,7 @@ class OpenLoop(Declared):
 class ClosedLoop(Declared):
     """Predictions against labels once they have arrived."""
 
-    metrics: list[Metric] = ["auc_roc", "average_precision", "card_precision_100"]
+    metrics: list[Measured] = ["auc_roc", "average_precision", "card_precision_100"]
     slices: dict[str, str] = Field(
         default={}, description="Name: which events are judged by themselves, in Polars SQL over features."
     )

@@ -14,6 +14,9 @@ class Fallback(Declared):
     """What happens when the store or the model is away: rules that need neither decide, then `decide`."""
 
     store_ms: float = Field(default=50, gt=0, le=10_000, description="So long an answer of the store is waited for.")
+    model_ms: float = Field(
+        default=500, gt=0, le=10_000, description="So long an answer of the endpoint is waited for (`model: endpoint`)."
+    )
     decide: str | None = Field(
         default=None, description="The decision when no rule that needs neither holds; `otherwise` when absent."
     )
@@ -24,6 +27,11 @@ class Fallback(Declared):
 class Service(Declared):
     """`mdlc serve`."""
 
+    model: Literal["process", "endpoint"] = Field(
+        default="process",
+        description="Where scores come from: the champion in the service's own process, or the endpoint of "
+        "`real_time`, which gives no reasons.",
+    )
     reasons: Literal["always", "acted", "never"] = Field(
         default="acted",
         description="Which features moved the score: for each event, for decisions other than `otherwise`, never.",

@@ -39,6 +39,11 @@ def approved_champion(registry: Registry, lifecycle: str) -> Version:
     return champion
 
 
+def approved_versions(registry: Registry, lifecycle: str) -> set[int]:
+    """The versions that the audit trail has an approval of."""
+    return {int(e["version"]) for e in registry.audit(lifecycle) if e["action"] in _APPROVALS}
+
+
 def endpoint_plan(
     registry: Registry, sagemaker: SageMaker, lifecycle: str, declared: RealTime, champion: Version
 ) -> EndpointPlan:

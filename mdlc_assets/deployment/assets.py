@@ -16,6 +16,7 @@ from mdlc_assets.deployment.approved import UnapprovedError, approved_champion, 
 from mdlc_assets.deployment.asking import address_of, endpoint_scores, probe
 from mdlc_assets.deployment.batch_jobs import score_days_there
 from mdlc_assets.deployment.predictions import (
+    plot_numbers,
     plot_scores,
     prediction_problems,
     score_counts,
@@ -91,16 +92,21 @@ def _batch_predictions(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
             raise dg.Failure(description=str(error), allow_retries=False) from None
         assert scored is not None
         title = f"{rows:,} scores of version {version.version}"
+        if lifecycle.labels.kind == "number":
+            figure = plot_numbers(scored["score"], f"{days[-1]}, version {version.version}")
+            meaning = f"What is foretold: {lifecycle.labels.positive}."
+        else:
+            figure, meaning = plot_scores(counts, title), "From 0 to 1."
         return dg.MaterializeResult(
             metadata={
                 "dagster/column_schema": frame_schema(
                     scored,
-                    {"score": "From 0 to 1.", "model_version": "The registered version that gave the score."},
+                    {"score": meaning, "model_version": "The registered version that gave the score."},
                 ),
                 "dagster/table_name": f"{name}.batch_predictions",
                 "dagster/row_count": rows,
                 "model_version": version.version,
-                "scores": dg.MetadataValue.md(plots.as_markdown(plot_scores(counts, title))),
+                "scores": dg.MetadataValue.md(plots.as_markdown(figure)),
             }
         )
 
@@ -130,7 +136,7 @@ def _scores_check(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
         for day in days_in_run(context):
             predictions = lake.table(lifecycle.name, "batch_predictions").read_day(day)
             features = lake.table(lifecycle.name, "features").read_day(day, [id_column])
-            found = prediction_problems(predictions, features, id_column)
+            found = prediction_problems(predictions, features, id_column, number=lifecycle.labels.kind == "number")
             wrong += [f"{day}: {problem}" for problem in found]
             yield dg.AssetCheckEvaluation(
                 asset_key=key,

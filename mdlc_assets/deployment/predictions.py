@@ -87,19 +87,22 @@ def score_days(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def prediction_problems(predictions: pl.DataFrame, features: pl.DataFrame, id_column: str) -> list[str]:
-    """What is wrong with a day's predictions, in words; nothing when they are as they must be."""
+def prediction_problems(
+    predictions: pl.DataFrame, features: pl.DataFrame, id_column: str, *, number: bool = False
+) -> list[str]:
+    """What is wrong with a day's predictions, in words; nothing when they are as they must be. Foretold numbers have no
+    bounds, scores have."""
     found = []
     if predictions.height != features.height:
         found.append(f"{predictions.height:,} predictions for {features.height:,} feature rows")
     elif not predictions[id_column].equals(features[id_column]):
         found.append(f"the predictions' {id_column} are not those of the features, in their order")
     score = predictions["score"]
-    empty = score.null_count() + int(score.is_nan().sum())
+    empty = score.null_count() + int((~score.is_finite()).sum())
     if empty:
         found.append(f"{empty:,} rows have no score")
     outside = int((~score.is_between(0, 1) & ~score.is_nan()).sum())
-    if outside:
+    if outside and not number:
         found.append(f"{outside:,} scores lie outside 0 to 1")
     versions = predictions["model_version"].n_unique()
     if versions > 1 or predictions["model_version"].null_count():
@@ -118,6 +121,14 @@ def score_quantiles(scores: pl.Series) -> dict[str, float]:
 def score_counts(scores: pl.Series) -> np.ndarray:
     """How many scores fall into each of 40 equal bins of 0 to 1."""
     return np.histogram(scores.to_numpy(), bins=_BINS, range=(0.0, 1.0))[0]
+
+
+def plot_numbers(numbers: pl.Series, title: str) -> Figure:
+    """The histogram of a day's foretold numbers."""
+    figure, axes = new_figure()
+    axes.hist(numbers.to_numpy(), bins=_BINS, color=BLUE, edgecolor="white")
+    axes.set(xlabel="foretold", ylabel="rows", title=title)
+    return figure
 
 
 def plot_scores(counts: np.ndarray, title: str) -> Figure:

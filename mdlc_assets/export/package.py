@@ -12,22 +12,49 @@ from mdlc_assets.export.places import PlaceError, Places
 from mdlc_assets.export.real_time import real_time_machine
 from mdlc_assets.export.schedule import champion_rule, daily_schedule
 from mdlc_assets.export.training import training_machine
+from mdlc_assets.training.wire import reads_records_only
 
 Document = dict[str, Any]
 
 
 def machines(lifecycle: LifecycleDeclaration, places: Places, form: Form) -> dict[str, Document]:
     """The state machines by name; the endpoint's only where one is declared. Raises `PlaceError`."""
-    if lifecycle.model.algorithm.startswith("arn:"):
-        raise PlaceError(
-            f"model.algorithm: {lifecycle.model.algorithm} makes model packages, no models of an image. "
-            "Mend: deploy it from the Marketplace's own page."
-        )
+    _refuse(lifecycle)
     made = {"training": training_machine(lifecycle, places, form), "batch": batch_machine(lifecycle, places, form)}
     if lifecycle.deployment.real_time is not None:
         made["real-time"] = real_time_machine(lifecycle, places, form)
     stem = f"{places.prefix}-{lifecycle.name}".replace("_", "-")
     return {f"{stem}-{what}": document for what, document in made.items()}
+
+
+def _refuse(lifecycle: LifecycleDeclaration) -> None:
+    """What runs make and a state machine does not. Raises `PlaceError`."""
+    model, real_time = lifecycle.model, lifecycle.deployment.real_time
+    if model.algorithm.startswith("arn:"):
+        raise PlaceError(
+            f"model.algorithm: {model.algorithm} makes model packages, no models of an image. "
+            "Mend: deploy it from the Marketplace's own page."
+        )
+    if reads_records_only(model.algorithm):
+        raise PlaceError(
+            f"model.algorithm: {model.algorithm} is sent RecordIO, which runs write and a state machine does not. "
+            "Mend: use linear-learner or xgboost, or stay on Dagster."
+        )
+    if model.search:
+        raise PlaceError(
+            f"model.search: a state machine trains once, not {model.search.trials} times. "
+            "Mend: write what a search has found under hyperparameters."
+        )
+    if model.calibrate:
+        raise PlaceError(
+            f"model.calibrate: a state machine holds no days out (found {model.calibrate.days}). "
+            "Mend: leave it out, or stay on Dagster."
+        )
+    if real_time and real_time.multi_model:
+        raise PlaceError(
+            "deployment.real_time.multi_model: a state machine rolls out endpoints of one model (found "
+            f"{real_time.multi_model.endpoint!r}). Mend: leave it out, or stay on Dagster."
+        )
 
 
 def files(lifecycle: LifecycleDeclaration, places: Places, form: Form) -> dict[str, Document]:

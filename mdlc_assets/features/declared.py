@@ -6,6 +6,7 @@ import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration, Problem
 from mdlc_assets.features.families import empty_events
+from mdlc_assets.features.table import uses_label
 from mdlc_assets.quality.declared import expression_problems
 
 _ARITHMETIC = {"sum", "mean", "std", "share", "min", "max", "first", "last"}
@@ -45,4 +46,15 @@ def features_problems(lifecycle: LifecycleDeclaration) -> list[Problem]:
                     )
                 ]
             found += problems
-    return found
+    return [*found, *_online_problems(lifecycle)]
+
+
+def _online_problems(lifecycle: LifecycleDeclaration) -> list[Problem]:
+    """The online store keeps values for each label that may still come: there are two, and numbers without end."""
+    if lifecycle.labels.kind != "number" or lifecycle.deployment.real_time is None:
+        return []
+    late = [c.name for c in lifecycle.features.window_columns() if uses_label(lifecycle, c.value)]
+    if not late:
+        return []
+    why = f"{late[0]} looks back on a number that comes late, which the online store does not keep"
+    return [Problem("deployment.real_time", "declared", why, "write `real_time: null`: the model runs in batches")]

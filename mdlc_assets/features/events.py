@@ -19,6 +19,7 @@ from mdlc_assets.features.families import Family, families
 from mdlc_assets.features.state import family_columns, family_events, rows_of, value_matrix
 from mdlc_assets.features.table import finished_table, in_order, uses_label
 from mdlc_assets.features.windows import column_settings
+from mdlc_assets.sourcing.cells import label_type
 
 _FIRST_SIZE = 16
 
@@ -126,7 +127,7 @@ class EventFeatures:
             )
         events = in_order(self.lifecycle, events)
         if label not in events.columns:
-            events = events.with_columns(pl.lit(None, pl.Int8).alias(label))
+            events = events.with_columns(pl.lit(None, label_type(self.lifecycle.labels)).alias(label))
         times = events[self.lifecycle.dataset.time].cast(pl.Int64).to_list()
         seen = [self._see(number, events) for number in range(len(self.families))]
         found = [np.empty((len(times), len(family.columns))) for family in self.families]

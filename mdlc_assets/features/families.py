@@ -14,7 +14,7 @@ from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.features import WindowColumn
 from mdlc_assets.features.values import Values, values_of
 from mdlc_assets.features.windows import SUBTRACTABLE
-from mdlc_assets.sourcing.cells import TYPES
+from mdlc_assets.sourcing.cells import TYPES, label_type
 
 _DAY, _MICROSECOND = timedelta(days=1), timedelta(microseconds=1)
 
@@ -128,7 +128,7 @@ def families(lifecycle: LifecycleDeclaration) -> tuple[Family, ...]:
 def empty_events(lifecycle: LifecycleDeclaration) -> pl.DataFrame:
     """No events, but all their columns with their types, attributes and the label too."""
     types = {name: TYPES[column.type] for name, column in lifecycle.dataset.validated_columns.items()}
-    return pl.DataFrame(schema={**types, lifecycle.labels.column: pl.Int8()})
+    return pl.DataFrame(schema={**types, lifecycle.labels.column: label_type(lifecycle.labels)})
 
 
 def decimals_of(lifecycle: LifecycleDeclaration) -> dict[str, int]:

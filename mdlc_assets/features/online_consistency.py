@@ -81,11 +81,12 @@ def compare_day(
     lifecycle: LifecycleDeclaration, lake: Lake, store: Store, day: date, most: int = SAMPLED
 ) -> Consistency:
     """Ask the store for a day's events, and compare. Raises `DayAbsentError`, `StoreAwayError`."""
-    found = Consistency(day, skipped=not_comparable(lifecycle, store, day))
+    table = lake.table(lifecycle.name, "features")
+    absent = "" if table.has(day) else "the day has no features yet"
+    found = Consistency(day, skipped=absent or not_comparable(lifecycle, store, day))
     if found.skipped:
         return found
     identity, names = lifecycle.dataset.id, lifecycle.features.names()
-    table = lake.table(lifecycle.name, "features")
     events = lake.table(lifecycle.name, "validated").read_day(day)
     rows = table.read_day(day).select(identity, *names)
     found.events = events.height
@@ -94,8 +95,8 @@ def compare_day(
     # What a caller sends; attributes of entities are the store's to know.
     asked = chosen.select(name for name in lifecycle.dataset.columns if name in chosen.columns)
     expected = chosen.select(identity).join(rows, on=identity, how="left", maintain_order="left")
-    if len(absent := chosen.join(rows, on=identity, how="anti")):
-        raise DayAbsentError(f"{table.folder} ({len(absent)} events of {day})", [day])
+    if len(lacking := chosen.join(rows, on=identity, how="anti")):
+        raise DayAbsentError(f"{table.folder} ({len(lacking)} events of {day})", [day])
     exact = {c.name for c in lifecycle.features.window_columns() if c.aggregation in _EXACT}
     found.features = {name: Difference(name in exact) for name in names}
     found.sampled = chosen.height

@@ -10,6 +10,7 @@ from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.base import duration_name
 from mdlc_assets.features.families import decimals_of
 from mdlc_assets.features.windows import window_columns
+from mdlc_assets.sourcing.cells import label_type
 
 _DAY = timedelta(days=1)
 
@@ -68,7 +69,7 @@ def labelled(lifecycle: LifecycleDeclaration, events: pl.DataFrame, labels: pl.D
     """
     dataset, label = lifecycle.dataset, lifecycle.labels.column
     if labels is None:
-        return events.with_columns(pl.lit(None, pl.Int8).alias(label))
+        return events.with_columns(pl.lit(None, label_type(lifecycle.labels)).alias(label))
     wanted = labels.select(dataset.id, label, *(name for name in ("known_at",) if name in labels.columns))
     if labels[dataset.id].equals(events[dataset.id]):
         found = pl.concat([events, wanted.drop(dataset.id)], how="horizontal")

@@ -10,6 +10,7 @@ from mdlc_assets import plots
 from mdlc_assets.asset_style import asset_key, daily_asset, days_in_run, frame_schema, read_once
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.integration.effects import act_on, deliver_all
+from mdlc_assets.integration.online_assets import online_decisions_definitions
 from mdlc_assets.integration.rules import RuleError, RuleSet, side_by_side
 from mdlc_assets.resources.lake import DayAbsentError, Lake
 from mdlc_assets.resources.outboxes import Outboxes
@@ -118,7 +119,8 @@ def integration_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             description="\n".join(jumps) or "as usual",
         )
 
-    return dg.Definitions(assets=[decisions], asset_checks=[rates])
+    offline = dg.Definitions(assets=[decisions], asset_checks=[rates])
+    return dg.Definitions.merge(offline, online_decisions_definitions(lifecycle))
 
 
 def _shares(rows: pl.DataFrame) -> dict[str, float]:

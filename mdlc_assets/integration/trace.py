@@ -12,27 +12,37 @@ from typing import Any
 import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.integration.online_decisions import merge, read_captured
+from mdlc_assets.resources.captured import CapturedDecisions
 from mdlc_assets.resources.lake import Lake
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """One place where an event was scored. `said` is what stands there, by name."""
+    """One place where an event was scored. `said` is what stands there, by name; no version where the decision
+    service had to do without a model."""
 
     where: str
-    version: int
+    version: int | None
     said: Mapping[str, Any]
 
 
 def sightings(
-    lifecycle: LifecycleDeclaration, lake: Lake, captured: Path, event: str, day: date | None = None
+    lifecycle: LifecycleDeclaration,
+    lake: Lake,
+    captured: Path,
+    event: str,
+    day: date | None = None,
+    decided: CapturedDecisions | None = None,
 ) -> list[Sighting]:
-    """Where an event was scored: in batches, by its id, and online, by the request id of a captured answer.
+    """Where an event was scored: in batches and by the decision service, by its id or the request's, and by the
+    endpoint, by the request id of a captured answer.
 
     `captured` is the folder of captured traffic, in the form of SageMaker's data capture; without a day all are
-    looked through.
+    looked through. Decisions are those of `online_decisions` and, of days that are not brought in yet, of `decided`.
     """
-    return [*_in_batches(lifecycle, lake, event, day), *_online(captured, event)]
+    batches = _in_batches(lifecycle, lake, event, day)
+    return [*batches, *_decided(lifecycle, lake, decided, event, day), *_online(captured, event)]
 
 
 def approvals_of(trail: Sequence[Mapping[str, Any]], version: int) -> list[Mapping[str, Any]]:
@@ -54,6 +64,27 @@ def _in_batches(lifecycle: LifecycleDeclaration, lake: Lake, event: str, day: da
                 kept = ("decision", "rule", "reason", "rules_version")
                 said |= {column: decided[column][0] for column in kept if decided.height}
             yield Sighting(f"batch of {when}", int(row["model_version"]), said)
+
+
+def _decided(
+    lifecycle: LifecycleDeclaration, lake: Lake, decided: CapturedDecisions | None, event: str, day: date | None
+) -> Iterator[Sighting]:
+    name, identity = lifecycle.name, lifecycle.dataset.id
+    table = lake.table(name, "online_decisions")
+    present = set(table.days())
+    captured = set(decided.days(name)) if decided is not None else set()
+    chosen = (pl.col(identity).cast(pl.String) == event) | (pl.col("request_id") == event)
+    for when in [day] if day else sorted(present | captured):
+        rows = table.read_day(when) if when in present else None
+        if decided is not None and when in captured:
+            asked = event.encode()
+            rows = merge(rows, read_captured(lifecycle, (li for li in decided.lines(name, when) if asked in li))[0])
+        if rows is None:
+            continue
+        for row in rows.filter(chosen).iter_rows(named=True):
+            kept = ("request_id", "decided_at", "score", "decision", "rule", "degraded", "rules_version", "decision_id")
+            said = {"event": row[identity], "time": row[lifecycle.dataset.time], **{part: row[part] for part in kept}}
+            yield Sighting(f"decision service, {when}", row["model_version"], said)
 
 
 def _online(captured: Path, request: str) -> Iterator[Sighting]:

@@ -205,7 +205,12 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             reports.put_front(front_page(reports.summaries()))
             told = alerts.tell(name, day, problems, not_judged(found))
             context.add_asset_metadata(
-                {"page": dg.MetadataValue.path(where), "problems": len(problems), "told": told},
+                {
+                    "open": dg.MetadataValue.url(reports.link(f"{name}/{day}.html")),
+                    "page": dg.MetadataValue.path(where),
+                    "problems": len(problems),
+                    "told": told,
+                },
                 partition_key=day.isoformat(),
             )
 

@@ -10,7 +10,9 @@ import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.evaluation import Intervals
+from mdlc_assets.training.candidate import scored_columns
 from mdlc_assets.training.metrics import Scored, calibration_interval, interval, measure, scored
+from mdlc_assets.training.number_metrics import by_tenths
 
 _FEWEST_POSITIVES = 5
 _FEWEST_EXPECTED = 20
@@ -36,22 +38,24 @@ def realised(
     day, which then shows nothing.
     """
     label = lifecycle.labels.column
-    expected, positives = float(today["score"].sum()), int(today[label].sum())
+    number = lifecycle.labels.kind == "number"
+    expected, came = float(today["score"].sum()), float(today[label].sum())
     metric = lifecycle.monitoring.retrain.metric
     return {
         "rows": today.height,
-        "positives": positives,
+        "kind": lifecycle.labels.kind,
+        "positives": None if number else int(came),
         "learnt": learnt,
         "model_version": int(today["model_version"].max() or 0),  # type: ignore[arg-type]
         "metrics": _metrics(lifecycle, today),
         "interval": interval(_scored(lifecycle, today), metric, declared=_INTERVALS),
         "promised": dict(promised["metrics"]) if promised else None,
         "promised_interval": (promised["intervals"].get(metric) if promised else None) or None,
-        "calibration": positives / expected if expected else None,
+        "calibration": came / expected if expected else None,
         "recent": {
             "days": _days(lifecycle, recent),
             "rows": recent.height,
-            "positives": int(recent[label].sum()),
+            "positives": None if number else int(recent[label].sum()),
             "metrics": _metrics(lifecycle, recent),
             "interval": interval(_scored(lifecycle, recent), metric, declared=_INTERVALS),
         },
@@ -79,7 +83,12 @@ def lateness(lifecycle: LifecycleDeclaration, today: pl.DataFrame, predicted: in
 
 
 def _calibration(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> dict[str, Any]:
-    """Realised over expected positives with its interval, and both by tenths of the expected positives."""
+    """Realised over expected positives with its interval, and both by tenths of the expected positives.
+
+    Of numbers: what came over what was foretold, and both by tenths of the events.
+    """
+    if lifecycle.labels.kind == "number":
+        return _numbers(lifecycle, rows)
     ordered = rows.sort("score").select("score", pl.col(lifecycle.labels.column).alias("label"))
     expected = float(ordered["score"].sum())
     found: dict[str, Any] = {"days": _days(lifecycle, rows), "ratio": None, "interval": None, "bins": []}
@@ -99,28 +108,43 @@ def _calibration(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> dict[st
     }
 
 
+def _numbers(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> dict[str, Any]:
+    found: dict[str, Any] = {"days": _days(lifecycle, rows), "ratio": None, "interval": None, "bins": []}
+    if rows.height < _FEWEST_EXPECTED:
+        return found
+    scored_rows = _scored(lifecycle, rows)
+    tenths = by_tenths(scored_rows, _BINS)
+    ratio = tenths["observed_to_expected"]
+    sure = None if ratio is None else calibration_interval(scored_rows, declared=_INTERVALS)
+    bins = [{name: point[name] for name in ("score", "share", "rows")} for point in tenths["curve"]]
+    return found | {"ratio": ratio, "interval": sure, "bins": bins}
+
+
 def _slice(lifecycle: LifecycleDeclaration, recent: pl.DataFrame, name: str) -> dict[str, Any]:
     rows = recent.filter(pl.col(f"slice: {name}").cast(pl.Boolean))
     expected = float(rows["score"].sum())
-    positives = int(rows[lifecycle.labels.column].sum())
+    came = float(rows[lifecycle.labels.column].sum())
     return {
         "rows": rows.height,
-        "positives": positives,
+        "positives": None if lifecycle.labels.kind == "number" else int(came),
         "metrics": _metrics(lifecycle, rows),
         "interval": interval(_scored(lifecycle, rows), lifecycle.monitoring.retrain.metric, declared=_INTERVALS),
-        "calibration": positives / expected if expected else None,
+        "calibration": came / expected if expected else None,
     }
 
 
 def _metrics(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> dict[str, float | None]:
     wanted = lifecycle.monitoring.closed_loop.metrics
-    if rows[lifecycle.labels.column].sum() < _FEWEST_POSITIVES:
+    counted = rows.height if lifecycle.labels.kind == "number" else rows[lifecycle.labels.column].sum()
+    if counted < _FEWEST_POSITIVES:
         return dict.fromkeys(wanted)
     return measure(_scored(lifecycle, rows), wanted)
 
 
 def _scored(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> Scored:
-    columns = {"label": lifecycle.labels.column, "entity": lifecycle.model.entity, "time": lifecycle.dataset.time}
+    columns = scored_columns(lifecycle)
+    if columns["baseline"] not in rows.columns:
+        columns["baseline"] = None
     return scored(rows, rows["score"].to_numpy(), **columns)
 
 

@@ -30,7 +30,10 @@ class Expectation:
         self._tested: dict[int, pl.DataFrame | None] = {}
 
     def of_day(self, day: date, version: int) -> dict[str, Any] | None:
-        """The estimate of a day scored by a version; None while too few labels are known."""
+        """The estimate of a day scored by a version; None while too few labels are known, and for foretold numbers,
+        which say nothing of how wrong they are."""
+        if self.lifecycle.labels.kind == "number":
+            return None
         window = [day - timedelta(days=back) for back in range(_RECENT_DAYS)]
         days = self.record.days_scored_by(version, window, labelled=False)
         scores = {when: self.record.scores(when) for when in days}

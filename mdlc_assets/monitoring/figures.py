@@ -11,6 +11,7 @@ import numpy as np
 
 from mdlc_assets import plots
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.declaration.evaluation import is_of_numbers
 from mdlc_assets.monitoring.sketch import Sketch, pooled
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ def realised_plot(lifecycle: LifecycleDeclaration, closed: Documents, open_loop:
         if before != now:
             axes.axvline(plots.dates([day])[0], color=plots.GREEN, lw=1.5)
             axes.annotate(f" version {now}", (plots.dates([day])[0], 0.03), fontsize=8, color=plots.GREEN)
-    axes.set_ylim(0, 1)
+    if not is_of_numbers(metric):
+        axes.set_ylim(0, 1)
     _finish(axes)
     return figure
 
@@ -130,6 +132,14 @@ def calibration_plot(document: Mapping[str, Any]) -> Figure:
     """What was realised at each level of the score, beside the line on which both are the same."""
     figure, axes = plots.new_figure(_WIDTH, _HEIGHT)
     bins = document["calibration_window"]["bins"]
+    if document["positives"] is None:
+        said, came = ([point[key] for point in bins] for key in ("score", "share"))
+        ends = [min(*said, *came), max(*said, *came)]
+        axes.plot(ends, ends, color=plots.GREY, ls="--", lw=1, label="as foretold")
+        axes.plot(said, came, "o-", color=plots.BLUE, label="came")
+        axes.set(xlabel="foretold", ylabel="came, mean")
+        axes.legend(fontsize=8, loc="upper left", frameon=False)
+        return figure
     axes.plot([0, 1], [0, 1], color=plots.GREY, ls="--", lw=1, label="as the score says")
     axes.plot([b["score"] for b in bins], [b["share"] for b in bins], "o-", color=plots.BLUE, label="realised")
     axes.set(xlabel="score", xlim=(0, 1), ylim=(0, 1))

@@ -107,8 +107,12 @@ def _verdict(lifecycle: LifecycleDeclaration, found: Figures) -> list[Problem]:
             "See what it waits for. If harm cannot wait: tighten the decision rules, or `mdlc rollback`.",
         ),
         "recalibrate": (
-            "The scores no longer say how likely the event is; the ranking still holds.",
-            "Calibrate the scores again, or review the thresholds of the decision rules.",
+            "Not as much comes as is foretold."
+            if lifecycle.labels.kind == "number"
+            else "The scores no longer say how likely the event is; the ranking still holds.",
+            "Review the thresholds of the decision rules; train again if it lasts."
+            if lifecycle.labels.kind == "number"
+            else "Calibrate the scores again, or review the thresholds of the decision rules.",
         ),
     }[said["verdict"]]
     key = "calibration" if said["verdict"] == "recalibrate" else "performance"

@@ -218,6 +218,6 @@ def _calibration_off(declared: Monitoring, labelled: Sequence[LabelledDay]) -> s
     if high >= loop.calibration_low and low <= loop.calibration_high:
         return ""
     return (
-        f"{last.calibration:.2f} times the expected positives were realised over {last.calibration_days} days to "
-        f"{last.day}, allowed {loop.calibration_low:g} to {loop.calibration_high:g}: calibrate the scores again"
+        f"{last.calibration:.2f} times what was expected came over {last.calibration_days} days to "
+        f"{last.day}, allowed {loop.calibration_low:g} to {loop.calibration_high:g}"
     )

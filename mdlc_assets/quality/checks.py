@@ -183,11 +183,14 @@ def _evaluation(
 
 
 def _summary(key: dg.AssetKey, rule: DayRule, failed: list[str], days: int) -> dg.AssetCheckResult:
-    words = f"holds on all {days} days" if not failed else f"broken on {len(failed)} of {days} days. "
+    words = f"holds on all {days} days" if days > 1 else "holds"
+    if failed:
+        words = f"broken on {len(failed)} of {days} days. " if days > 1 else "broken. "
     return dg.AssetCheckResult(
         check_name=rule.name,
         asset_key=key,
         passed=not failed,
         severity=_level(rule.severity),
+        # Each line begins with its day.
         description=words + "\n".join(failed[:10]),
     )

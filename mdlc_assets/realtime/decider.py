@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -87,9 +87,10 @@ class Decider:
         self.source, self.serving, self.record = source, serving, record
         self.width = len(lifecycle.features.names())
         self.places = {name: i for i, name in enumerate(lifecycle.features.names())}
-        self.store = Breaker(self.service.fallback)
+        self.store, self.model = Breaker(self.service.fallback), Breaker(self.service.fallback)
         self.feature_seconds = self.score_seconds = 0.0
         self._pool = ThreadPoolExecutor(_THREADS, "features") if not at_hand else None
+        self._asking = ThreadPoolExecutor(_THREADS, "scores") if self.service.model == "endpoint" else None
         self._waiting: list[_Waiting] = []
         self._writing: set[asyncio.Future[None]] = set()
 
@@ -157,13 +158,53 @@ class Decider:
     def _decide_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
         serving = self.serving()
+        if serving.model is not None and serving.model.ask is not None:
+            self._go_on(self._decide_elsewhere(serving, waiting))
+            return
         try:
             scores = self._score_here(serving.model, [v for request in waiting for v in request.vectors])
             self._conclude(serving, waiting, scores)
         except Exception as error:
-            for request in waiting:
-                if not request.done.done():
-                    request.done.set_exception(error)
+            _fail(waiting, error)
+
+    async def _decide_elsewhere(self, serving: Serving, waiting: list[_Waiting]) -> None:
+        """The endpoint scores; meanwhile other requests gather and go out by themselves."""
+        try:
+            vectors = [v for request in waiting for v in request.vectors]
+            scores, version = await self._score_elsewhere(serving.model, vectors)
+            if version is not None:
+                serving = replace(serving, versions={**serving.versions, "model": version})
+            self._conclude(serving, waiting, scores)
+        except Exception as error:
+            _fail(waiting, error)
+
+    async def _score_elsewhere(
+        self, model: ServedModel | None, vectors: list[np.ndarray | None]
+    ) -> tuple[list[float | None], int | None]:
+        """The endpoint's scores, and the version that it says gave them; none where it is away or says too much."""
+        scores: list[float | None] = [None] * len(vectors)
+        assert model is not None and model.ask is not None
+        there, rows = _whole(model, vectors)
+        if not there or not self.model.allows():
+            return scores, None
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(self.service.fallback.model_ms / 1e3):
+                found, version = await asyncio.get_running_loop().run_in_executor(self._asking, model.ask, rows)
+        except Exception as error:
+            self.model.failed()
+            _LOG.error("the endpoint gives no scores: %s", type(error).__name__)
+            return scores, None
+        self.model.succeeded()
+        self.score_seconds += time.perf_counter() - began
+        for i, score in zip(there, found.tolist(), strict=True):
+            scores[i] = score
+        return scores, version
+
+    def _go_on(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
 
     def _score_here(self, model: ServedModel | None, vectors: list[np.ndarray | None]) -> list[float | None]:
         began = time.perf_counter()
@@ -189,9 +230,7 @@ class Decider:
         if writing is None:
             _answer(waiting, decided)
         else:
-            task = asyncio.ensure_future(self._answer_once(writing, waiting, decided))
-            self._writing.add(task)
-            task.add_done_callback(self._writing.discard)
+            self._go_on(self._answer_once(writing, waiting, decided))
 
     async def _answer_once(
         self, writing: Awaitable[None], waiting: list[_Waiting], decided: list[tuple[str, Decided]]
@@ -248,8 +287,15 @@ class Decider:
 
     def close(self) -> None:
         """Wait for nobody any more."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._asking):
+            if pool is not None:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _fail(waiting: list[_Waiting], error: Exception) -> None:
+    for request in waiting:
+        if not request.done.done():
+            request.done.set_exception(error)
 
 
 def _answer(waiting: list[_Waiting], decided: list[tuple[str, Decided]]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mdlc_assets.realtime.tree_parts import tree_parts
 from mdlc_assets.training.algorithms import FittedModel
 from mdlc_assets.training.estimators import is_booster
 
@@ -19,7 +20,9 @@ class Contributions:
 
     def __init__(self, model: FittedModel) -> None:
         self.model = model
-        self.linear = getattr(model.estimator, "coef_", None) if not is_booster(model.estimator) else None
+        booster = is_booster(model.estimator)
+        self.linear = None if booster else getattr(model.estimator, "coef_", None)
+        self.parts = tree_parts(model.estimator, len(model.features)) if booster else None
 
     @property
     def known(self) -> bool:
@@ -35,6 +38,8 @@ class Contributions:
             rows = (rows - model.mean) / model.scale
         if self.linear is not None:
             return rows * np.ravel(self.linear)
+        if self.parts is not None:
+            return self.parts.of(rows)
         import xgboost
 
         matrix = xgboost.DMatrix(rows, nthread=1)

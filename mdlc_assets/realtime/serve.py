@@ -18,15 +18,17 @@ from starlette.applications import Starlette
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.realtime.capture import Capture
 from mdlc_assets.realtime.decider import Decider, FeatureSource
+from mdlc_assets.realtime.endpoint_model import endpoint_model
 from mdlc_assets.realtime.event_reader import EventReader
 from mdlc_assets.realtime.meters import Meters
 from mdlc_assets.realtime.recorder import Recorder
 from mdlc_assets.realtime.request_log import RequestLog, log_in_json
 from mdlc_assets.realtime.service import ServiceState, create_service
-from mdlc_assets.realtime.serving import Changeover
+from mdlc_assets.realtime.serving import Changeover, served_model
 from mdlc_assets.resources.endpoint_state import check_host
 from mdlc_assets.resources.outbox import Outbox
 from mdlc_assets.resources.registry import Registry
+from mdlc_assets.resources.sagemaker.client import SageMaker
 
 TOKEN_VARIABLE = "MDLC_TOKEN"  # noqa: S105 - the name of the variable, not a token
 # A thread that loads a model must not keep a request waiting for the usual 5 ms.
@@ -44,10 +46,13 @@ def service_state(
     at_hand: bool,
     read: Callable[[], LifecycleDeclaration] | None = None,
     store_there: Callable[[], bool] = lambda: True,
+    sagemaker: SageMaker | None = None,
 ) -> ServiceState:
-    """The service's parts; the registry is asked once before this returns."""
+    """The service's parts; the registry is asked once before this returns. `sagemaker` is where `model: endpoint`
+    is asked."""
     declared, meters = lifecycle.deployment.service, Meters()
-    changeover = Changeover(registry, lifecycle, read)
+    load = endpoint_model(sagemaker) if declared.model == "endpoint" and sagemaker is not None else served_model
+    changeover = Changeover(registry, lifecycle, read, load)
     changeover.look()
     capture = Capture(capture_folder, lifecycle.dataset.time, lifecycle.features.names()) if declared.capture else None
     recorder = Recorder(lifecycle, meters, capture, outbox)

@@ -240,6 +240,7 @@ class _Pages:
         model = self.state.changeover.serving.model
         meters.version.set(model.version if model else 0)
         meters.away.labels("store").set(decider.store.open)
+        meters.away.labels("model").set(decider.model.open)
         return Response(meters.text(), media_type="text/plain; version=0.0.4")
 
     async def openapi(self, request: Request) -> Response:
@@ -255,7 +256,7 @@ class _Pages:
                 store = await asyncio.to_thread(state.store_there)
         except Exception:
             store = False
-        model = state.changeover.serving.model is not None
+        model = state.changeover.serving.model is not None and not state.decider.model.open
         said = {
             "ready": model and store,
             "model": model,

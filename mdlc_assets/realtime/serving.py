@@ -33,13 +33,15 @@ class RefusedError(RuntimeError):
 
 @dataclass(frozen=True)
 class ServedModel:
-    """An approved model in this process. `columns` are the places of its features among the lifecycle's."""
+    """An approved model, in this process or behind an endpoint, whose answers name the version that gave them.
+    `columns` are the places of its features among the lifecycle's."""
 
     version: int
     features: list[str]
     columns: np.ndarray
     score: Callable[[np.ndarray], np.ndarray]
     contributions: Contributions | None = None
+    ask: Callable[[np.ndarray], tuple[np.ndarray, int]] | None = None
 
 
 @dataclass(frozen=True)

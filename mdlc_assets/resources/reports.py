@@ -15,17 +15,26 @@ _SUMMARY = "latest.json"
 
 
 class Reports(dg.ConfigurableResource):
-    """Pages below `root`, a folder or s3://bucket/prefix. `dagster_url` and `mlflow_url` are where links lead."""
+    """Pages below `root`, a folder or s3://bucket/prefix. The addresses are where links lead."""
 
     root: str
     dagster_url: str = "http://127.0.0.1:3000"
     mlflow_url: str = "http://127.0.0.1:5000"
+    reports_url: str = "http://127.0.0.1:3001"
 
     @classmethod
     def from_environment(cls, root: str) -> Reports:
-        """MDLC_DAGSTER_URL and MDLC_MLFLOW_URL, where they are set, say where links lead."""
-        found = {"dagster_url": os.environ.get("MDLC_DAGSTER_URL"), "mlflow_url": os.environ.get("MDLC_MLFLOW_URL")}
-        return cls(root=root, **{name: address.rstrip("/") for name, address in found.items() if address})
+        """MDLC_DAGSTER_URL, MDLC_MLFLOW_URL and MDLC_REPORTS_URL, where they are set, say where links lead."""
+        names = {name: os.environ.get(f"MDLC_{name.upper()}") for name in ("dagster_url", "mlflow_url", "reports_url")}
+        return cls(root=root, **{name: address.rstrip("/") for name, address in names.items() if address})
+
+    def link(self, name: str) -> str:
+        """The address of a page, such as `payments_fraud/2018-06-01.html`, where somebody serves them."""
+        return f"{self.reports_url}/{name}"
+
+    def version_link(self, model: str, version: int) -> str:
+        """The address of a model's version in MLflow."""
+        return f"{self.mlflow_url}/#/models/{model}/versions/{version}"
 
     def put(self, lifecycle: str, day: date, page: str, summary: dict[str, Any]) -> str:
         """Keep a day's page; the newest day's is `latest.html` too, and its summary goes to the front page.

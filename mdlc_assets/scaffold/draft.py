@@ -50,9 +50,9 @@ def draft(look: Look, said: Choices, most_days: int) -> Draft:
     first = max(first, last - timedelta(days=most_days - 1))
     kept = {day: rows for day, rows in parts.items() if first <= day <= last}
     rows = pl.concat(list(kept.values()))
-    positives = _positives(rows[look.columns[said.label].source], said)
+    positives, high = _labelled(rows[look.columns[said.label].source], said)
     try:
-        attributes = propose(look, said, Span(first, last, positives), quiet_days=quiet)
+        attributes = propose(look, said, Span(first, last, positives, high), quiet_days=quiet)
     except TooFewError as error:
         message, _, mend = str(error).partition(". Mend: ")
         raise DataError(said.name, message, mend) from None
@@ -73,6 +73,15 @@ def _read(name: str, attributes: Mapping[str, Any]) -> LifecycleDeclaration:
         return LifecycleDeclaration.model_validate(attributes)
     except ValidationError as error:
         raise DeclarationError(f"the draft of {name}", explain(error, LifecycleDeclaration)) from None
+
+
+def _labelled(cells: pl.Series, said: Choices) -> tuple[int, float]:
+    """How many labels there are to judge by, and from where a prediction is high: a chance, or the highest tenth."""
+    if not said.number:
+        return _positives(cells, said), 0.5
+    values = read_cells(cells, "float")[0].drop_nulls()
+    high = values.quantile(0.9)
+    return len(values), float(f"{high or 0.0:.3g}")
 
 
 def _positives(cells: pl.Series, said: Choices) -> int:
@@ -147,9 +156,8 @@ def _notes(
             f"{len(parts) - len(kept)} other days are left out: these are the newest on end (--days takes more); "
             "a history has no gaps"
         )
-    notes.append(
-        f"label {look.columns[said.label].source}: {positives:,} rows count as 1; known {said.delay.days}d later"
-    )
+    counted = f"{positives:,} numbers" if said.number else f"{positives:,} rows count as 1"
+    notes.append(f"label {look.columns[said.label].source}: {counted}; known {said.delay.days}d later")
     if said.id is None:
         notes.append("no id in the data: a digest of the row is the id, so a row sent again is known again")
     if said.entities:

@@ -167,7 +167,8 @@ def positive_values(seen: Seen) -> tuple[str, ...]:
     raise DataError(
         f"--label {seen.source}",
         f"it is not said which of its values ({values}) counts as 1",
-        f"add --positive VALUE, for instance --positive {seen.examples[0]!r}; several may be given",
+        f"add --positive VALUE, for instance --positive {seen.examples[0]!r}; several may be given; or --number for "
+        "a quantity",
     )
 
 

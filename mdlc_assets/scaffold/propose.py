@@ -29,6 +29,7 @@ class Choices:
     time: str
     label: str
     positive: tuple[str, ...] = ()
+    number: bool = False
     id: str | None = None
     entities: tuple[str, ...] = ()
     zone: str = "UTC"
@@ -38,11 +39,13 @@ class Choices:
 
 @dataclass(frozen=True)
 class Span:
-    """The days that the data cover on end, and how many positives there are on them."""
+    """The days that the data cover on end, how many positives (or numbers) there are on them, and from where a
+    prediction counts as high."""
 
     first: date
     last: date
     positives: int
+    high: float = 0.5
 
     @property
     def days(self) -> int:
@@ -73,6 +76,8 @@ def propose(look: Look, said: Choices, span: Span, *, quiet_days: bool = False) 
     label = look.columns[said.label]
     labels: dict[str, Any] = {"column": said.label, "positive": _words(label, said.positive)}
     labels["delay"] = duration_name(said.delay)
+    if said.number:
+        labels = {"column": said.label, "kind": "number", **labels, "positive": said.label.replace("_", " ")}
     if said.positive:
         labels["positive_values"] = list(said.positive)
     model: dict[str, Any] = {
@@ -83,9 +88,18 @@ def propose(look: Look, said: Choices, span: Span, *, quiet_days: bool = False) 
         model["entity"] = said.entities[0]
     model["windows"] = windows
     model["gate"] = {"floors": {"auc_roc": 0.6}, "approval": "person"}
+    measured, why = ["auc_roc", "average_precision"], "More likely than not."
+    foretold = f"How likely it is that {_words(label, said.positive)}."
+    deployment: dict[str, Any] = {}
+    if said.number:
+        model["algorithm"] = "xgboost_regression"
+        model["gate"] = {"floors": {"r2": 0}, "approval": "person"}
+        measured, why = ["r2", "mae", "wape"], "As high as the highest tenth was."
+        foretold = f"Foretells {said.label.replace('_', ' ')}."
+        deployment = {"deployment": {"real_time": None}} if said.entities else {}
     return {
         "name": said.name,
-        "description": f"How likely it is that {_words(label, said.positive)}.",
+        "description": foretold,
         "owners": said.owner,
         "dataset": {
             "description": "One event a row.",
@@ -100,13 +114,19 @@ def propose(look: Look, said: Choices, span: Span, *, quiet_days: bool = False) 
         "quality": {},
         "features": _features(look, said),
         "model": model,
+        **deployment,
         "monitoring": {
             "open_loop": {"reference_days": max(7, min(28, span.days // 4))},
-            "closed_loop": {"metrics": ["auc_roc", "average_precision"]},
+            "closed_loop": {"metrics": measured},
         },
         "decisions": {
             "rules": [
-                {"name": "likely", "when": "score >= 0.5", "decide": "review", "reason": "More likely than not."}
+                {
+                    "name": "high" if said.number else "likely",
+                    "when": f"score >= {span.high}",
+                    "decide": "review",
+                    "reason": why,
+                }
             ],
             "otherwise": "pass",
             "actions": {"pass": "Nothing is done.", "review": "A person looks at it."},
@@ -123,9 +143,10 @@ def model_windows(said: Choices, span: Span) -> dict[str, int]:
     rate = span.positives / max(1, span.days)
     test = max(3, min(90, usable // 3, math.ceil(_POSITIVES_TO_JUDGE_BY / max(rate, 1e-9))))
     train = min(180, usable - test - max(1, usable // 10))
+    what = "labels" if said.number else "positive labels"
     if train < 7 or rate * test < _FEWEST_POSITIVES:
         raise TooFewError(
-            f"{span.days} days on end ({span.first} to {span.last}) with {span.positives} positive labels are too few: "
+            f"{span.days} days on end ({span.first} to {span.last}) with {span.positives} {what} are too few: "
             f"a model needs at least 7 days to learn from, and test days with {_FEWEST_POSITIVES} positives. Mend: "
             "give more days, or name with --positive what is less rare"
         )
@@ -164,6 +185,11 @@ def _features(look: Look, said: Choices) -> dict[str, Any]:
         aggregate = {f"{entity}_events": "count"}
         aggregate |= {f"{entity}_mean_{seen.name}": f"mean({quoted(seen.name)})" for seen in numbers[:_MOST_WINDOWED]}
         windows.append({"entity": entity, "windows": ["1d", "7d", "30d"], "aggregate": aggregate})
+        if said.number:
+            # The number itself, as far as it is known: what any forecast begins with.
+            delay = duration_name(timedelta(days=math.ceil(said.delay / timedelta(days=1)) + 1))
+            known = {f"{entity}_mean_{said.label}": f"mean({quoted(said.label)})"}
+            windows.append({"entity": entity, "windows": ["7d", "28d"], "delay": delay, "aggregate": known})
     return {"rows": rows} | ({"windows": windows} if windows else {})
 
 

@@ -53,11 +53,12 @@ def _raw(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
 
 def _labels(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
     columns = _label_columns(lifecycle)
-    delay = duration_name(lifecycle.labels.delay)
+    delay, number = duration_name(lifecycle.labels.delay), lifecycle.labels.kind == "number"
+    meaning = lifecycle.labels.positive if number else f"1 means {lifecycle.labels.positive}"
 
     @dg.asset(
         **daily_asset(lifecycle, "sourcing", "labels"),
-        description=f"What really happened to the events of the day: 1 means {lifecycle.labels.positive}. "
+        description=f"What really happened to the events of the day: {meaning}. "
         f"Labels become known about {delay} after the event; `known_at` says when.",
         metadata=_table_metadata(lifecycle, "labels", columns),
     )
@@ -251,7 +252,9 @@ def _label_columns(lifecycle: LifecycleDeclaration) -> list[CatalogueColumn]:
     identity = lifecycle.dataset.columns[lifecycle.dataset.id]
     return [
         CatalogueColumn(lifecycle.dataset.id, identity.type, identity.description),
-        CatalogueColumn(lifecycle.labels.column, "integer", f"1: {lifecycle.labels.positive}; 0: not."),
+        CatalogueColumn(lifecycle.labels.column, "float", lifecycle.labels.positive)
+        if lifecycle.labels.kind == "number"
+        else CatalogueColumn(lifecycle.labels.column, "integer", f"1: {lifecycle.labels.positive}; 0: not."),
         CatalogueColumn("known_at", "timestamp", "From when on the label may be used, UTC."),
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from mdlc_assets.declaration.dataset import ColumnType
+from mdlc_assets.declaration.dataset import ColumnType, Labels
 
 INSTANT = pl.Datetime("us", "UTC")
 TYPES: dict[ColumnType, pl.DataType] = {
@@ -21,6 +21,11 @@ _FORMATS = (
 )
 # After seconds or minutes only: in a date by itself, -01 is a day.
 _OFFSET = r"(:\d{2}(?:\.\d+)?)\s*(Z|z|[+-]\d{2}(?::?\d{2})?)$"
+
+
+def label_type(labels: Labels) -> pl.DataType:
+    """What a label is kept as: a small integer, 1 or 0, or a number."""
+    return pl.Float64() if labels.kind == "number" else pl.Int8()
 
 
 def read_cells(cells: pl.Series, type_: ColumnType, time_zone: str = "UTC") -> tuple[pl.Series, pl.Series]:

@@ -11,7 +11,7 @@ import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.dataset import ColumnType
-from mdlc_assets.sourcing.cells import INSTANT, TYPES
+from mdlc_assets.sourcing.cells import INSTANT, TYPES, label_type
 from mdlc_assets.sourcing.files import LandingError, read_file
 from mdlc_assets.sourcing.mapping import CANONICAL, Layout, find_layout, layouts, to_canonical
 from mdlc_assets.sourcing.streamed_files import is_streamed, new_lines
@@ -112,14 +112,16 @@ def labels_day(
     label_files: Iterable[str],
     read_labels: ReadBytes,
 ) -> LandedDay:
-    """The labels of the events of `day` as table `labels` has them: id, label Int8, `known_at`, by id.
+    """The labels of the events of `day` as table `labels` has them: id, label, `known_at`, by id.
 
     From the files of the labels feed, and from transaction files whose source has `labels_inline`, where
     a label is known `labels.delay` after its event. Of several labels for one id the one known last is
     kept; among those known at the same instant, the one of the last file. Raises `LandingDayError`.
     """
     identity, label = lifecycle.dataset.id, lifecycle.labels.column
-    empty = pl.DataFrame(schema={identity: _type(lifecycle, identity), label: pl.Int8, "known_at": INSTANT})
+    empty = pl.DataFrame(
+        schema={identity: _type(lifecycle, identity), label: label_type(lifecycle.labels), "known_at": INSTANT}
+    )
     parts, files, errors, sources = [empty], [], [], set()
     repeated: list[str] = []
     size = 0
@@ -168,11 +170,11 @@ def _inline_labels(
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     of_the_day = pl.col(time).is_between(start, start + timedelta(days=1), closed="left")
     rows = _as_labels(lifecycle, rows)
-    _refuse_labels(name, layout.names[label], rows, label, nullable=True)
+    _refuse_labels(lifecycle, name, layout.names[label], rows, nullable=True)
     # Rows without id, time or label have none that could be joined; quality quarantines the first two.
     rows = rows.filter(of_the_day & pl.col(identity).is_not_null() & pl.col(label).is_not_null())
     known_at = (pl.col(time) + lifecycle.labels.delay).alias("known_at")
-    return layout.source, rows.select(identity, pl.col(label).cast(pl.Int8), known_at)
+    return layout.source, rows.select(identity, pl.col(label).cast(label_type(lifecycle.labels)), known_at)
 
 
 def _fed_labels(lifecycle: LifecycleDeclaration, day: date, name: str, frame: pl.DataFrame) -> tuple[str, pl.DataFrame]:
@@ -194,11 +196,13 @@ def _fed_labels(lifecycle: LifecycleDeclaration, day: date, name: str, frame: pl
                 "correct the cells and send the file again",
             )
     rows = _as_labels(lifecycle, rows)
-    _refuse_labels(name, layout.names[label], rows, label, nullable=False)
-    return layout.source, rows.select(identity, pl.col(label).cast(pl.Int8), "known_at")
+    _refuse_labels(lifecycle, name, layout.names[label], rows, nullable=False)
+    return layout.source, rows.select(identity, pl.col(label).cast(label_type(lifecycle.labels)), "known_at")
 
 
 def _label_type(lifecycle: LifecycleDeclaration) -> ColumnType:
+    if lifecycle.labels.kind == "number":
+        return "float"
     return "string" if lifecycle.labels.positive_values else "integer"
 
 
@@ -225,9 +229,12 @@ def _label_layouts(lifecycle: LifecycleDeclaration, wanted: list[str]) -> list[L
     return [own, *others]
 
 
-def _refuse_labels(file: str, column: str, rows: pl.DataFrame, label: str, *, nullable: bool) -> None:
+def _refuse_labels(
+    lifecycle: LifecycleDeclaration, file: str, column: str, rows: pl.DataFrame, *, nullable: bool
+) -> None:
+    label, number = lifecycle.labels.column, lifecycle.labels.kind == "number"
     unreadable = pl.col("_unreadable").str.json_path_match(f"$.{label}").is_not_null()
-    wrong = pl.col(label).is_in([0, 1]).not_().fill_null(False) | unreadable
+    wrong = unreadable if number else pl.col(label).is_in([0, 1]).not_().fill_null(False) | unreadable
     if not nullable:
         wrong = wrong | pl.col(label).is_null()
     count = rows.select(wrong.sum()).item()
@@ -235,8 +242,9 @@ def _refuse_labels(file: str, column: str, rows: pl.DataFrame, label: str, *, nu
         raise LandingError(
             file,
             column,
-            f"{count} of {rows.height} labels are neither 0 nor 1",
-            "write 1 for a positive and 0 for any other; leave out those that are not known yet",
+            f"{count} of {rows.height} labels are {'not finite numbers' if number else 'neither 0 nor 1'}",
+            f"write {'numbers' if number else '1 for a positive and 0 for any other'}; leave out those that are not "
+            "known yet",
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -46,16 +46,23 @@ def sample_labels(
 ) -> pl.DataFrame:
     """A label for each event, known when the declared delay is over. A row of the labels feed each.
 
-    Whether a label is 1 follows from the first number among the columns, so that there is something to learn.
+    What a label is follows from the first number among the columns, so that there is something to learn.
     """
     draw = np.random.default_rng([seed, rows.height])
     numbers = [name for name in declaration.dataset.columns if name in rows.columns and rows[name].dtype.is_numeric()]
     numbers = [name for name in numbers if name not in entities_of(declaration)]
     signal = rows[numbers[0]].fill_null(0).rank("average") / rows.height if numbers else pl.Series([0.5] * rows.height)
+    if declaration.labels.kind == "number":
+        amount = 100 * signal.to_numpy() + draw.normal(0, 5, rows.height).round(3)
+        return _labels(declaration, rows, amount.round(3).tolist())
     positive = signal.to_numpy() + draw.normal(0, 0.15, rows.height) > 1 - share
     values: list[object] = [int(found) for found in positive]
     if declaration.labels.positive_values:
         values = [declaration.labels.positive_values[0] if found else "other" for found in positive]
+    return _labels(declaration, rows, values)
+
+
+def _labels(declaration: LifecycleDeclaration, rows: pl.DataFrame, values: Sequence[object]) -> pl.DataFrame:
     return rows.select(
         declaration.dataset.id,
         pl.Series(declaration.labels.column, values),

@@ -41,7 +41,7 @@ class FeatureError(ValueError):
 
 @dataclass(frozen=True)
 class FittedModel:
-    """A model that gives each row a score from 0 to 1. `features` are its columns, in order."""
+    """A model that gives each row a score from 0 to 1, or foretells a number. `features` are its columns, in order."""
 
     algorithm: str
     features: list[str]
@@ -117,7 +117,7 @@ def fit(
         scaler = StandardScaler().fit(values)
         mean, scale = scaler.mean_, scaler.scale_
         values = (values - mean) / scale
-    if recipe.algorithm == "xgboost" and checkpoints is not None:
+    if recipe.algorithm.startswith("xgboost") and checkpoints is not None:
         estimator = checkpoints.fit(make_estimator(recipe), values, target)
     else:
         estimator = fit_estimator(recipe, values, target)
@@ -141,7 +141,7 @@ def load_model(files: Mapping[str, bytes]) -> FittedModel:
     """A model from its files. Raises `ModelFileError`; never runs code from the files."""
     try:
         about = json.loads(files[_ABOUT])
-        boosted = _BOOSTER in files or about["algorithm"] == "xgboost"
+        boosted = _BOOSTER in files or about["algorithm"].startswith("xgboost")
         estimator = _booster(files[_BOOSTER]) if boosted else _sklearn(files[_SKOPS])
         mean, scale = (None if about[key] is None else np.array(about[key]) for key in ("mean", "scale"))
         calibration = from_dict(about["calibration"]) if about.get("calibration") else None

@@ -109,10 +109,8 @@ def approve_by_policy(registry: Registry, lifecycle: LifecycleDeclaration, dagst
     What was rolled back stays out, and what its gate refused leaves the champion where it is.
     Raises `ApprovalError` when nothing can serve.
     """
-    challenger = registry.by_alias(lifecycle.name, "challenger")
+    challenger = registry.version(lifecycle.name, newest_candidate(registry, lifecycle))
     champion = registry.champion(lifecycle.name)
-    if challenger is None:
-        raise ApprovalError(f"{lifecycle.name} has no candidate. Mend: run {lifecycle.name}_train for a day.")
     if champion is not None and challenger.as_of <= champion.as_of:
         return champion
     if champion is not None and challenger.version in _taken_back(registry.audit(lifecycle.name)):
@@ -123,6 +121,14 @@ def approve_by_policy(registry: Registry, lifecycle: LifecycleDeclaration, dagst
         return champion
     reason = f"passed its gate as of {challenger.as_of}; the declaration says `approval: policy`"
     return approve(registry, lifecycle, challenger.version, "policy", reason, dagster_run=dagster_run)
+
+
+def newest_candidate(registry: Registry, lifecycle: LifecycleDeclaration) -> int:
+    """The version that was trained as of the newest day. Raises `ApprovalError` when there is none."""
+    challenger = registry.by_alias(lifecycle.name, "challenger")
+    if challenger is None:
+        raise ApprovalError(f"{lifecycle.name} has no candidate. Mend: run {lifecycle.name}_train for a day.")
+    return challenger.version
 
 
 def served_in_turn(trail: Sequence[Mapping[str, Any]]) -> list[int]:

@@ -25,7 +25,14 @@ from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.resources.sagemaker.faults import ServiceError
 from mdlc_assets.training import figures
 from mdlc_assets.training.algorithms import ModelFileError, TrainingDataError
-from mdlc_assets.training.approval import COMPARED_TAG, GATE_TAG, ApprovalError, approve, approve_by_policy
+from mdlc_assets.training.approval import (
+    COMPARED_TAG,
+    GATE_TAG,
+    ApprovalError,
+    approve,
+    approve_by_policy,
+    newest_candidate,
+)
 from mdlc_assets.training.backtest import as_markdown, backtest_frame, backtest_page, backtest_table, summary_lines
 from mdlc_assets.training.candidate import (
     Rival,
@@ -40,7 +47,7 @@ from mdlc_assets.training.candidate import (
 from mdlc_assets.training.checks import gate_check
 from mdlc_assets.training.estimators import RecipeError
 from mdlc_assets.training.foreign import Scorer, load_any_model
-from mdlc_assets.training.model_card import card_files, model_card
+from mdlc_assets.training.model_card import card_files, evaluation_figures, model_card
 from mdlc_assets.training.on_sagemaker import fit_candidate_there, scorer_there
 from mdlc_assets.training.sets import training_rows
 from mdlc_assets.training.windows import Protocol, TooEarlyError, protocol
@@ -57,9 +64,9 @@ class BacktestConfig(dg.Config):
 
 
 class ChampionConfig(dg.Config):
-    """Leave everything as it is to approve by policy; or name a version, who approves it, and why."""
+    """Leave everything as it is to approve by policy; or say who approves, why, and which version."""
 
-    version: int = Field(default=0, description="The version to approve; 0 lets the policy choose.")
+    version: int = Field(default=0, description="The version to approve; 0 is the newest candidate.")
     approver: str = Field(default="", description="Who approves: name@company.com")
     reason: str = Field(default="", description="Why, for whoever reads it in a year.")
     override: bool = Field(default=False, description="Approve although the gate refused it.")
@@ -94,7 +101,8 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             rows = training_rows(lifecycle, features, labels, plan, end_of(day))
             lake.table(name, "training_set").write_day(day, rows)
             shares = rows.group_by("part", maintain_order=True).agg(pl.len(), pl.col(lifecycle.labels.column).mean())
-            said = {part: f"{count} rows, {share:.2%} positive" for part, count, share in shares.iter_rows()}
+            mean = "{:.4g} on average" if lifecycle.labels.kind == "number" else "{:.2%} positive"
+            said = {part: f"{count} rows, {mean.format(share)}" for part, count, share in shares.iter_rows()}
             context.add_asset_metadata(
                 {"dagster/partition_row_count": rows.height, "days": str(plan.whole), **said},
                 partition_key=day.isoformat(),
@@ -111,7 +119,7 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
     )
     @read_once
     def candidate_model(
-        context: dg.AssetExecutionContext, lake: Lake, registry: Registry, sagemaker: SageMaker
+        context: dg.AssetExecutionContext, lake: Lake, registry: Registry, sagemaker: SageMaker, reports: Reports
     ) -> None:
         for day in days_in_run(context):
             plan = protocol(lifecycle, day)
@@ -145,7 +153,8 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             about = {"model": name, "version": version.version, "run_id": version.run_id, "digest": version.digest}
             lake.documents(name, "candidate_model").write_document(day, {**about, **tags})
             trials = {"search": dg.MetadataValue.md(fitted.search.table())} if fitted.search else {}
-            context.add_asset_metadata({**about, **tags, **trials}, partition_key=day.isoformat())
+            link = {"in MLflow": dg.MetadataValue.url(reports.version_link(name, version.version))}
+            context.add_asset_metadata({**link, **about, **tags, **trials}, partition_key=day.isoformat())
         owners = {"mdlc.owner": lifecycle.owners.model, "mdlc.approval": lifecycle.model.gate.approval}
         registry.describe(name, lifecycle.description, owners)
 
@@ -182,8 +191,7 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                 tags[GATE_TAG] = verdict[:_LONGEST_TAG]
             registry.tag(name, version, tags)
             shown = {
-                "precision and recall": figures.precision_recall(found.test, found.rival),
-                "calibration": figures.reliability_curve(document["calibration"]),
+                **evaluation_figures(found),
                 "slices": figures.slices(document, lifecycle.model.gate.compare_by),
             }
             context.add_asset_metadata(
@@ -208,13 +216,15 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         "passed its gate, or the version that the launchpad's configuration names. Every approval is on record.",
     )
     @read_once
-    def champion(context: dg.AssetExecutionContext, config: ChampionConfig, registry: Registry) -> dg.MaterializeResult:
+    def champion(
+        context: dg.AssetExecutionContext, config: ChampionConfig, registry: Registry, reports: Reports
+    ) -> dg.MaterializeResult:
         try:
-            if config.version:
+            if config.version or config.approver or config.reason:
                 version = approve(
                     registry,
                     lifecycle,
-                    config.version,
+                    config.version or newest_candidate(registry, lifecycle),
                     config.approver,
                     config.reason,
                     override=config.override,
@@ -224,8 +234,8 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                 version = approve_by_policy(registry, lifecycle, context.run_id)
             else:
                 raise ApprovalError(
-                    "a person approves this model. Mend: `mdlc approve <version> --reason ...`, or give version, "
-                    "approver and reason in the launchpad."
+                    "a person approves this model. Mend: give approver and reason in the launchpad, or `mdlc approve "
+                    "<version> --reason ...`."
                 )
         except (ApprovalError, UnknownVersionError) as error:
             raise dg.Failure(description=str(error), allow_retries=False) from None
@@ -233,6 +243,7 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         return dg.MaterializeResult(
             metadata={
                 "version": version.version,
+                "in MLflow": dg.MetadataValue.url(reports.version_link(name, version.version)),
                 "as of": version.as_of,
                 "approved by": trail[-1]["who"] if trail else "",
                 "reason": trail[-1]["reason"] if trail else "",
@@ -271,13 +282,15 @@ def _backtest(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
         metrics = list(dict.fromkeys([gate.compare_by, *gate.floors, *lifecycle.monitoring.closed_loop.metrics]))
         frame = backtest_frame(documents)
         lake.table(name, "backtest").write_day(days[-1], frame)
-        page = reports.put_page(f"models/{name}/backtest.html", backtest_page(lifecycle, documents, metrics))
+        where = f"models/{name}/backtest.html"
+        page = reports.put_page(where, backtest_page(lifecycle, documents, metrics))
         lines = summary_lines(documents, metrics, lifecycle.model.windows.test_days)
         return dg.MaterializeResult(
             metadata={
                 "summary": dg.MetadataValue.md("\n".join(f"- {line}" for line in lines)),
                 "by as-of day": dg.MetadataValue.md(as_markdown(backtest_table(documents, metrics))),
                 "plot": dg.MetadataValue.md(plots.as_markdown(figures.backtest(documents, metrics))),
+                "open": dg.MetadataValue.url(reports.link(where)),
                 "page": dg.MetadataValue.path(page),
                 "dagster/column_schema": frame_schema(frame),
                 "dagster/row_count": frame.height,

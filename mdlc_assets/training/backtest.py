@@ -94,8 +94,12 @@ def backtest_table(documents: Mapping[date, Mapping[str, Any]], metrics: Sequenc
             said = "-" if value is None else f"{value:.3f}"
             cells.append(said + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""))
         gate = "passed" if found["passed"] else found["reasons"][0]
-        rows.append([str(as_of), str(found["version"]), found["test"], str(found["positives"]), *cells, gate])
+        rows.append([str(as_of), str(found["version"]), found["test"], _counted(found), *cells, gate])
     return rows
+
+
+def _counted(found: Mapping[str, Any]) -> str:
+    return "-" if found["positives"] is None else str(found["positives"])
 
 
 def backtest_page(

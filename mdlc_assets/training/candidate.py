@@ -20,6 +20,8 @@ from mdlc_assets.training.algorithms import FittedModel, TrainingDataError, fit
 from mdlc_assets.training.calibration import fit_calibration
 from mdlc_assets.training.gate import judge
 from mdlc_assets.training.metrics import METRICS, Scored, interval, intervals, measure, scored
+from mdlc_assets.training.number_metrics import METRICS as NUMBER_METRICS
+from mdlc_assets.training.number_metrics import by_tenths
 from mdlc_assets.training.provenance import code_tags, environment_digest, environment_lock
 from mdlc_assets.training.reliability import reliability
 from mdlc_assets.training.search import Found, search, with_hyperparameters
@@ -182,8 +184,8 @@ def judge_candidate(
             "`training_set`."
         )
     declared, gate = lifecycle.model.evaluation, lifecycle.model.gate
-    columns = {"label": lifecycle.labels.column, "entity": lifecycle.model.entity, "time": lifecycle.dataset.time}
-    mine = scored(test, judged.score(test), **columns)
+    number = lifecycle.labels.kind == "number"
+    mine = scored(test, judged.score(test), **scored_columns(lifecycle))
     theirs = champion.model.score(test) if champion and champion.model else None
     metrics = metrics_of(lifecycle)
     document: dict[str, Any] = {
@@ -192,11 +194,12 @@ def judge_candidate(
         "test": str(plan.test),
         "train_rows": rows.filter(pl.col("part") == "train").height,
         "test_rows": test.height,
-        "positives": int(mine.label.sum()),
+        "kind": lifecycle.labels.kind,
+        "positives": None if number else int(mine.label.sum()),
         "metrics": measure(mine, metrics),
         "intervals": intervals(mine, metrics, declared=declared.intervals),
         "intervals_by": declared.intervals.model_dump(mode="json"),
-        "calibration": reliability(mine, declared.bins),
+        "calibration": by_tenths(mine, declared.bins) if number else reliability(mine, declared.bins),
         "thresholds": _thresholds(declared, test, mine),
         "slices": {
             name: _slice(lifecycle, mine, theirs, champion, _inside(test, holds))
@@ -210,9 +213,22 @@ def judge_candidate(
 
 def metrics_of(lifecycle: LifecycleDeclaration) -> list[str]:
     """What is measured: the usual metrics, those that the gate looks at, and the declared capacity's."""
+    if lifecycle.labels.kind == "number":
+        gained = ["gain_over_baseline"] if lifecycle.model.evaluation.baseline else []
+        return list(dict.fromkeys([*NUMBER_METRICS, *gained, *lifecycle.model.gate.metrics()]))
     capacity = lifecycle.model.evaluation.capacity
     named = [*METRICS, *lifecycle.model.gate.metrics(), *([f"card_precision_{capacity}"] if capacity else [])]
     return list(dict.fromkeys(named))
+
+
+def scored_columns(lifecycle: LifecycleDeclaration) -> dict[str, Any]:
+    """Where `scored` finds what it needs in the rows of a training set."""
+    return {
+        "label": lifecycle.labels.column,
+        "entity": lifecycle.model.entity,
+        "time": lifecycle.dataset.time,
+        "baseline": lifecycle.model.evaluation.baseline,
+    }
 
 
 def _thresholds(declared: Evaluation, test: pl.DataFrame, mine: Scored) -> dict[str, Any]:
@@ -250,7 +266,7 @@ def _slice(
     said = float(part.score.sum())
     return {
         "rows": int(kept.sum()),
-        "positives": int(part.label.sum()),
+        "positives": None if lifecycle.labels.kind == "number" else int(part.label.sum()),
         "metrics": measure(part, named),
         "intervals": intervals(part, named, declared=lifecycle.model.evaluation.intervals),
         "observed_to_expected": float(part.label.sum()) / said if said else None,

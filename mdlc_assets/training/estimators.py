@@ -1,7 +1,8 @@
 """The estimators behind the algorithms' names: how each is made, whether it needs labels, what its score means.
 
-A score is the probability of the positive class where the algorithm learns from labels. Where it does not, it
-says how unlike the usual an event is, squeezed into 0 to 1; only its order means something.
+A score is the probability of the positive class where the algorithm learns from labels, or the number that it
+foretells. Where it learns from none, it says how unlike the usual an event is, squeezed into 0 to 1; only its
+order means something.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ _DIRECTIONS = {
     "gradient_boosting": "monotonic_cst",
     "random_forest": "monotonic_cst",
     "decision_tree": "monotonic_cst",
+    "xgboost_regression": "monotone_constraints",
+    "gradient_boosting_regression": "monotonic_cst",
+    "random_forest_regression": "monotonic_cst",
 }
 _SIGNS = {"increasing": 1, "decreasing": -1}
 
@@ -102,7 +106,7 @@ def make_estimator(recipe: Recipe) -> Any:
     if isinstance(given.get("monotone_constraints"), list):
         # XGBoost wants a tuple; JSON has lists.
         given["monotone_constraints"] = tuple(given["monotone_constraints"])
-    if recipe.algorithm == "xgboost" or "random_state" in inspect.signature(kind.__init__).parameters:
+    if recipe.algorithm.startswith("xgboost") or "random_state" in inspect.signature(kind.__init__).parameters:
         given["random_state"] = recipe.seed
     return kind(**given)
 
@@ -138,14 +142,21 @@ def storable(fitted: Any, algorithm: str) -> Any:
         return fitted.get_booster()
     if is_booster(fitted):
         return fitted
-    if type(fitted).__module__.startswith("sklearn.") and hasattr(fitted, "predict_proba"):
+    if type(fitted).__module__.startswith("sklearn.") and (hasattr(fitted, "predict_proba") or foretells(fitted)):
         return fitted
     if algorithm in WITHOUT_LABELS:
         return fitted
     raise RecipeError(
         f"model.algorithm: {algorithm} gave a {type(fitted).__module__}.{type(fitted).__qualname__}, which no format "
-        "that runs no code can hold. Mend: return a classifier of scikit-learn or XGBoost."
+        "that runs no code can hold. Mend: return a classifier or regressor of scikit-learn or XGBoost."
     )
+
+
+def foretells(estimator: Any) -> bool:
+    """Whether it is one of scikit-learn's that foretell a number."""
+    from sklearn.base import is_regressor
+
+    return bool(is_regressor(estimator))
 
 
 def is_booster(estimator: Any) -> bool:
@@ -154,13 +165,15 @@ def is_booster(estimator: Any) -> bool:
 
 
 def scores_of(estimator: Any, values: np.ndarray) -> np.ndarray:
-    """A score from 0 to 1 for each row (float64)."""
+    """A score from 0 to 1 for each row, or the number foretold (float64)."""
     if is_booster(estimator):
         return estimator.inplace_predict(values).astype(np.float64)
     if hasattr(estimator, "predict_proba"):
         return estimator.predict_proba(values)[:, 1].astype(np.float64)
     if hasattr(estimator, "score_samples") and hasattr(estimator, "offset_"):
         return -estimator.score_samples(values).astype(np.float64)
+    if foretells(estimator):
+        return estimator.predict(values).astype(np.float64)
     distance = unlikeness(estimator, values)
     return distance / (1 + distance)
 
@@ -176,10 +189,10 @@ def unlikeness(estimator: Any, values: np.ndarray) -> np.ndarray:
 @functools.cache
 def class_of(algorithm: str) -> Any:
     """The estimator's class. Raises `RecipeError` for a name nobody knows."""
-    if algorithm == "xgboost":
-        from xgboost import XGBClassifier
+    if algorithm in ("xgboost", "xgboost_regression"):
+        from xgboost import XGBClassifier, XGBRegressor
 
-        return XGBClassifier
+        return XGBClassifier if algorithm == "xgboost" else XGBRegressor
     from sklearn import cluster, decomposition, ensemble, linear_model, neighbors, tree
 
     known = {
@@ -192,6 +205,10 @@ def class_of(algorithm: str) -> Any:
         "isolation_forest": ensemble.IsolationForest,
         "k_means": cluster.KMeans,
         "principal_components": decomposition.PCA,
+        "gradient_boosting_regression": ensemble.HistGradientBoostingRegressor,
+        "random_forest_regression": ensemble.RandomForestRegressor,
+        "linear_regression": linear_model.Ridge,
+        "poisson_regression": linear_model.PoissonRegressor,
     }
     if algorithm not in known:
         names = ", ".join(["xgboost", *known])

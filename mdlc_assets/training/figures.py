@@ -62,14 +62,21 @@ def slices(document: Mapping[str, Any], metric: str) -> Figure | None:
         if interval:
             axes.plot(interval, [place, place], color=plots.BLUE, linewidth=2)
         axes.plot([value], [place], "o", color=plots.BLUE)
-        axes.text(1.01, place, f"{part['positives']} positives", transform=axes.get_yaxis_transform(), fontsize=7)
+        axes.text(1.01, place, _counted(part), transform=axes.get_yaxis_transform(), fontsize=7)
         beside = (part.get("champion") or {}).get("metrics", {}).get(metric)
         if beside is not None:
             axes.plot([beside], [place], "|", color=plots.RED, markersize=12)
     axes.set_yticks(range(len(found)), list(reversed(found)))
     axes.set_xlabel(f"{metric} (red: champion)")
-    axes.set_xlim(0, 1)
+    if document["positives"] is not None:
+        axes.set_xlim(0, 1)
     return figure
+
+
+def _counted(part: Mapping[str, Any]) -> str:
+    if part["positives"] is not None:
+        return f"{part['positives']} positives"
+    return f"{part.get('rows', part.get('test_rows'))} rows"
 
 
 def backtest(documents: Mapping[date, Mapping[str, Any]], metrics: Sequence[str]) -> Figure:

@@ -40,11 +40,13 @@ def judge(gate: Gate, found: Mapping[str, Any]) -> Verdict:
 
 def _findings(gate: Gate, found: Mapping[str, Any]) -> Iterator[Finding]:
     metrics, intervals = found["metrics"], found.get("intervals", {})
-    enough = found["positives"] >= gate.least_positives
-    if not enough:
+    positives = found["positives"]
+    if positives is None and found["test_rows"] < gate.least_positives:
+        yield Finding(False, f"{found['test_rows']} test rows are too few; {gate.least_positives} are needed")
+    if positives is not None and positives < gate.least_positives:
         yield Finding(
             False,
-            f"{found['positives']} positives among {found['test_rows']} test rows are too few to judge by; "
+            f"{positives} positives among {found['test_rows']} test rows are too few to judge by; "
             f"{gate.least_positives} are needed",
         )
     for name, floor in gate.floors.items():
@@ -55,7 +57,7 @@ def _findings(gate: Gate, found: Mapping[str, Any]) -> Iterator[Finding]:
         word = "stays within" if good else "is above"
         yield Finding(good, f"{name} {_shown(value)}{_range(intervals.get(name))} {word} the ceiling {ceiling:g}")
     if gate.calibration:
-        yield _calibrated(gate.calibration, found["calibration"]["observed_to_expected"])
+        yield _calibrated(gate.calibration, found["calibration"]["observed_to_expected"], positives is None)
     yield _beside(gate, metrics, found.get("champion"))
     for name, declared in gate.slices.items():
         yield from _slice(gate, name, declared, found["slices"][name])
@@ -67,13 +69,15 @@ def _floor(name: str, value: float | None, floor: float, interval: Any, where: s
     return Finding(good, f"{where}{name} {_shown(value)}{_range(interval)} {word} the floor {floor:g}")
 
 
-def _calibrated(bounds: tuple[float, float], ratio: float | None) -> Finding:
+def _calibrated(bounds: tuple[float, float], ratio: float | None, number: bool) -> Finding:
     low, high = bounds
     if ratio is None:
-        return Finding(False, "calibration cannot be computed: all scores are 0")
+        why = "some numbers lie below 0" if number else "all scores are 0"
+        return Finding(False, f"calibration cannot be computed: {why}")
     good = low <= ratio <= high
     word = "within" if good else "outside"
-    return Finding(good, f"{ratio:.2f} positives for each that the scores expect, {word} {low:g} to {high:g}")
+    said = "times as much came as was foretold" if number else "positives for each that the scores expect"
+    return Finding(good, f"{ratio:.2f} {said}, {word} {low:g} to {high:g}")
 
 
 def _beside(gate: Gate, metrics: Mapping[str, float | None], champion: Mapping[str, Any] | None) -> Finding:
@@ -89,8 +93,9 @@ def _beside(gate: Gate, metrics: Mapping[str, float | None], champion: Mapping[s
 
 
 def _slice(gate: Gate, name: str, declared: SliceGate, found: Mapping[str, Any]) -> Iterator[Finding]:
-    if found["positives"] < declared.least_positives:
-        yield Finding(True, f"slice {name} is not judged: {found['positives']} positives are too few")
+    counted, what = (found["rows"], "rows") if found["positives"] is None else (found["positives"], "positives")
+    if counted < declared.least_positives:
+        yield Finding(True, f"slice {name} is not judged: {counted} {what} are too few")
         return
     for metric, floor in declared.floors.items():
         yield _floor(metric, found["metrics"].get(metric), floor, found["intervals"].get(metric), f"slice {name}: ")

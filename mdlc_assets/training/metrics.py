@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from mdlc_assets.declaration.evaluation import Intervals, capacity_of
+from mdlc_assets.declaration.evaluation import Intervals, capacity_of, is_of_numbers
+from mdlc_assets.training.number_metrics import number_metric
 from mdlc_assets.training.resampling import Draws
 
 METRICS = ("auc_roc", "average_precision", "card_precision_100", "brier", "log_loss", "expected_calibration_error")
@@ -19,12 +20,14 @@ CALIBRATION_BINS = 10
 
 @dataclass(frozen=True)
 class Scored:
-    """Events with what was said and what was true; arrays of the same length. `day` is a day number."""
+    """Events with what was said and what was true; arrays of the same length. `day` is a day number, `baseline` what
+    is foretold of a number without a model."""
 
     score: np.ndarray
     label: np.ndarray
     entity: np.ndarray
     day: np.ndarray
+    baseline: np.ndarray | None = None
 
     @property
     def one_class(self) -> bool:
@@ -33,22 +36,31 @@ class Scored:
 
     def only(self, kept: np.ndarray) -> Scored:
         """The events for which `kept` is true."""
-        return Scored(self.score[kept], self.label[kept], self.entity[kept], self.day[kept])
+        baseline = None if self.baseline is None else self.baseline[kept]
+        return Scored(self.score[kept], self.label[kept], self.entity[kept], self.day[kept], baseline)
 
     def said_by(self, score: np.ndarray) -> Scored:
         """The same events with the scores of another model."""
-        return Scored(score, self.label, self.entity, self.day)
+        return Scored(score, self.label, self.entity, self.day, self.baseline)
 
 
-def scored(rows: pl.DataFrame, score: np.ndarray, *, label: str, entity: str, time: str) -> Scored:
+def scored(
+    rows: pl.DataFrame, score: np.ndarray, *, label: str, entity: str, time: str, baseline: str | None = None
+) -> Scored:
     """`rows` with their scores, as the metrics take them."""
     days = rows[time].dt.date().cast(pl.Int32).to_numpy()
-    return Scored(score, rows[label].to_numpy(), rows[entity].rank("dense").to_numpy().astype(np.int64), days)
+    naive = rows[baseline].cast(pl.Float64).to_numpy() if baseline else None
+    return Scored(score, rows[label].to_numpy(), rows[entity].rank("dense").to_numpy().astype(np.int64), days, naive)
 
 
 def measure(found: Scored, metrics: Iterable[str] = METRICS) -> dict[str, float | None]:
-    """The metrics by name; None for each when there are no positives, or nothing else."""
-    return {name: None if found.one_class else _measure(found, name) for name in metrics}
+    """The metrics by name; None where one cannot be computed, as when there are no positives, or nothing else."""
+    return {
+        name: number_metric(found, name)
+        if is_of_numbers(name)
+        else (None if found.one_class else _measure(found, name))
+        for name in metrics
+    }
 
 
 def _measure(found: Scored, metric: str) -> float:
@@ -83,9 +95,9 @@ def equal_bins(score: np.ndarray, bins: int) -> np.ndarray:
 
 
 def card_precision(found: Scored, capacity: int) -> float:
-    """Mean over days of the share of fraud among the `capacity` entities with the highest score that day.
+    """Mean over days of the share of positives among the `capacity` entities with the highest score that day.
 
-    An entity whose fraud was found on a day is left out on later ones. As in the Fraud Detection Handbook,
+    An entity that was found on a day is left out on later ones. As in the Fraud Detection Handbook,
     chapter 4: https://fraud-detection-handbook.github.io/fraud-detection-handbook/
     """
     detected: set[int] = set()
@@ -133,7 +145,7 @@ def intervals(
 ) -> dict[str, tuple[float, float] | None]:
     """As `interval`, for several metrics from the same draws."""
     names = list(metrics)
-    if found.one_class:
+    if not len(found.label) or (found.one_class and not all(map(is_of_numbers, names))):
         return dict.fromkeys(names)
     draws = Draws(found, declared or Intervals(), seed)
     values = draws.values(found, names)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.training import figures
+from mdlc_assets.training import figures, number_figures
 from mdlc_assets.training.candidate import Judgement
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def headline(document: Mapping[str, Any], as_of: object = "") -> str:
@@ -44,7 +47,7 @@ def model_card(lifecycle: LifecycleDeclaration, document: Mapping[str, Any], tag
         "| | |",
         "|---|---|",
         f"| algorithm | {lifecycle.model.algorithm} |",
-        f"| judged on | {document['test']}: {document['test_rows']:,} rows, {document['positives']:,} positives |",
+        f"| judged on | {document['test']}: {document['test_rows']:,} rows{_counted(document)} |",
         f"| the judged model learnt from | {document['train']}: {document['train_rows']:,} rows |",
         f"| the model that serves learnt from | {tags.get('mdlc.refit', document['train'])} |",
         "",
@@ -69,7 +72,8 @@ def metrics_table(document: Mapping[str, Any]) -> str:
         theirs = f" {_number(champion['metrics'].get(name))} |" if champion else ""
         lines.append(f"| {name} | {_number(value)} | {_interval(document['intervals'].get(name))} |{theirs}")
     ratio = document["calibration"]["observed_to_expected"]
-    lines.append(f"| positives for each expected | {_number(ratio)} | |" + (" |" if champion else ""))
+    said = "positives for each expected" if document["positives"] is not None else "came for each foretold"
+    lines.append(f"| {said} | {_number(ratio)} | |" + (" |" if champion else ""))
     return "\n".join(lines)
 
 
@@ -80,7 +84,7 @@ def slices_table(document: Mapping[str, Any], metric: str) -> str:
         theirs = (part.get("champion") or {}).get("metrics", {}).get(metric)
         value, interval = _number(part["metrics"].get(metric)), _interval(part["intervals"].get(metric))
         lines.append(
-            f"| {name} | {part['rows']:,} | {part['positives']:,} | {value} | {interval} | {_number(theirs)} |"
+            f"| {name} | {part['rows']:,} | {_cell(part['positives'])} | {value} | {interval} | {_number(theirs)} |"
         )
     return "\n".join(lines)
 
@@ -91,11 +95,35 @@ def card_files(lifecycle: LifecycleDeclaration, found: Judgement, card: str) -> 
     files = {
         "evaluation/README.md": card.encode(),
         "evaluation/evaluation.json": json.dumps(document, indent=1, sort_keys=True).encode(),
-        "evaluation/precision_recall.png": figures.as_png(figures.precision_recall(found.test, found.rival)),
-        "evaluation/reliability.png": figures.as_png(figures.reliability_curve(document["calibration"])),
+        **{
+            f"evaluation/{title.replace(' ', '_')}.png": figures.as_png(figure)
+            for title, figure in evaluation_figures(found).items()
+        },
     }
     by_slice = figures.slices(document, lifecycle.model.gate.compare_by)
     return files | ({"evaluation/slices.png": figures.as_png(by_slice)} if by_slice else {})
+
+
+def evaluation_figures(found: Judgement) -> dict[str, Figure]:
+    """The plots of an evaluation by title: of scores, or of foretold numbers."""
+    document = found.document
+    if document["positives"] is None:
+        return {
+            "foretold and actual": number_figures.foretold_and_actual(document["calibration"]),
+            "by day": number_figures.by_day(found.test, found.rival),
+        }
+    return {
+        "precision recall": figures.precision_recall(found.test, found.rival),
+        "reliability": figures.reliability_curve(document["calibration"]),
+    }
+
+
+def _counted(document: Mapping[str, Any]) -> str:
+    return "" if document["positives"] is None else f", {document['positives']:,} positives"
+
+
+def _cell(count: int | None) -> str:
+    return "" if count is None else f"{count:,}"
 
 
 def _thresholds(found: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mdlc_assets.declaration.evaluation import Intervals, capacity_of
+from mdlc_assets.declaration.evaluation import Intervals, capacity_of, is_of_numbers
+from mdlc_assets.training.number_metrics import metric_of, sums_of
 
 if TYPE_CHECKING:
     from mdlc_assets.training.metrics import Scored
@@ -37,6 +38,8 @@ class Draws:
 
     def values(self, found: Scored, metrics: Sequence[str]) -> dict[str, np.ndarray]:
         """The metrics of each draw, for the events that the draws were made for."""
+        if all(map(is_of_numbers, metrics)):
+            return self._of_numbers(found, metrics)
         ranked = _Ranked(found, self.unit, self.units)
         evaluators = {metric: self._evaluator(found, metric, ranked) for metric in metrics}
         parts: dict[str, list[np.ndarray]] = {metric: [] for metric in metrics}
@@ -44,6 +47,11 @@ class Draws:
             for metric, evaluate in evaluators.items():
                 parts[metric].append(evaluate(counts))
         return {metric: np.concatenate(values) for metric, values in parts.items()}
+
+    def _of_numbers(self, found: Scored, metrics: Sequence[str]) -> dict[str, np.ndarray]:
+        by_unit = np.stack([np.bincount(self.unit, each, self.units) for each in sums_of(found)])
+        sums = np.concatenate([by_unit @ counts for counts in self._counts(self.units)], axis=1)
+        return {metric: metric_of(sums, metric) for metric in metrics}
 
     def ratio(self, above: np.ndarray, below: np.ndarray) -> np.ndarray:
         """The sum of what stands above over the sum of what stands below, in each draw."""

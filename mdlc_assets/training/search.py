@@ -92,12 +92,13 @@ def search(
                 f"the training days {said} have {rows.height} rows of one class, so that a search cannot "
                 "judge. Mend: train on more days, or change search.judge_days."
             )
-    columns = {"label": label, "entity": model.entity, "time": lifecycle.dataset.time}
+    columns: dict[str, Any] = {"label": label, "entity": model.entity, "time": lifecycle.dataset.time}
+    columns["baseline"] = model.evaluation.baseline
     metric = model.search.maximise
 
     def judge(tried: Model) -> float:
         fitted = fit_one(tried, learns) if fit_one else fit(tried, learns, features, label)
-        return float(measure(scored(judges, fitted.score(judges), **columns))[metric] or 0.0)
+        return float(measure(scored(judges, fitted.score(judges), **columns), [metric])[metric] or 0.0)
 
     first = train.select(day.min()).item()
     learnt = f"{first} to {begin - timedelta(days=1)}"

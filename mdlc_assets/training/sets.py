@@ -80,6 +80,13 @@ def refuse_untrainable(lifecycle: LifecycleDeclaration, rows: pl.DataFrame, span
 
 def _refuse_labels(lifecycle: LifecycleDeclaration, rows: pl.DataFrame, span: Span) -> None:
     label = lifecycle.labels.column
+    if lifecycle.labels.kind == "number":
+        if rows[label].n_unique() < 2:
+            raise TrainingDataError(
+                f"all {rows.height} rows of {span} have the same {label}: there is nothing to foretell. Mend: train on "
+                "more days, or look whether the labels of those days have arrived."
+            )
+        return
     positives, least = int((rows[label] == 1).sum()), lifecycle.model.least_positives
     if positives in (0, rows.height):
         raise TrainingDataError(
@@ -94,23 +101,23 @@ def _refuse_labels(lifecycle: LifecycleDeclaration, rows: pl.DataFrame, span: Sp
 
 
 def usable_test_rows(lifecycle: LifecycleDeclaration, rows: pl.DataFrame, plan: Protocol) -> pl.DataFrame:
-    """The test rows to judge by. With `leave_out_known`, without entities whose fraud was known already.
+    """The test rows to judge by. With `leave_out_known`, without entities of which a positive was known already.
 
-    The rule is the handbook's (chapter 3): out go entities with a fraud in the training days, and for test
-    day k (from 0) also those with a fraud up to the day k - 1 after the training days. With `known_days`, frauds
+    The rule is the handbook's (chapter 3): out go entities with a positive in the training days, and for test
+    day k (from 0) also those with one up to the day k - 1 after the training days. With `known_days`, positives
     of earlier training days are long dealt with and do not count, so longer training is judged on the same rows.
     """
     test = rows.filter(pl.col("part") == "test")
     if not lifecycle.model.leave_out_known:
         return test
     day, entity = pl.col(lifecycle.dataset.time).dt.date(), lifecycle.model.entity
-    fraud = rows.filter(pl.col(lifecycle.labels.column) == 1).select(entity, day.alias("day"))
+    positive = rows.filter(pl.col(lifecycle.labels.column) == 1).select(entity, day.alias("day"))
     if lifecycle.model.known_days is not None:
         since = plan.train.last - timedelta(days=lifecycle.model.known_days - 1)
-        fraud = fraud.filter(pl.col("day") >= since)
+        positive = positive.filter(pl.col("day") >= since)
     kept = []
     for k, test_day in enumerate(plan.test.days()):
         last_known = plan.train.days()[-1].toordinal() + k
-        known = fraud.filter(pl.col("day") <= date.fromordinal(last_known))
+        known = positive.filter(pl.col("day") <= date.fromordinal(last_known))
         kept.append(test.filter(day == test_day).join(known, on=entity, how="anti"))
     return pl.concat(kept)

@@ -92,8 +92,8 @@ def _cheapest(found: Scored, miss: np.ndarray, alarm: np.ndarray) -> float:
 
 
 def _cost(found: Scored, miss: np.ndarray, alarm: np.ndarray, threshold: float) -> float:
-    acted, fraud = found.score >= threshold, found.label == 1
-    return float(miss[fraud & ~acted].sum() + alarm[~fraud & acted].sum())
+    acted, happened = found.score >= threshold, found.label == 1
+    return float(miss[happened & ~acted].sum() + alarm[~happened & acted].sum())
 
 
 def _outcome(found: Scored, threshold: float) -> dict[str, float | None]:

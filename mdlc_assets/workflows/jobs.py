@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
@@ -44,7 +46,8 @@ _WORKFLOWS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("training_set", "candidate_model", "evaluation"),
     ),
     "approve": (
-        "Makes a version the champion: by policy the newest that passed its gate, or the one a person names.",
+        "Makes a version the champion: by policy the newest that passed its gate, or the one a person "
+        "names in the launchpad: approver, reason, and version (0: the newest candidate).",
         ("champion",),
     ),
     "batch_inference": (
@@ -65,8 +68,8 @@ _WORKFLOWS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "online_fill": ("Brings the online store up to the lake: new and changed days, labels.", ("online_features",)),
     "online_day": (
-        "A day in real time, looked at afterwards: is what the online store answers what the features have?",
-        ("online_consistency",),
+        "A day in real time, looked at afterwards: online against offline features, and what the service decided.",
+        ("online_consistency", "online_decisions"),
     ),
 }
 
@@ -90,6 +93,13 @@ def lifecycle_jobs(lifecycle: LifecycleDeclaration) -> dict[str, UnresolvedAsset
             job_name(lifecycle, workflow),
             selection=selection,
             description=description,
+            # What the launchpad shows to begin with, so that a person fills in rather than writes.
+            config=_approval(lifecycle) if workflow == "approve" else None,
             tags={"mdlc/lifecycle": lifecycle.name, "mdlc/workflow": workflow},
         )
     return jobs
+
+
+def _approval(lifecycle: LifecycleDeclaration) -> dict[str, Any]:
+    nothing = {"version": 0, "approver": "", "reason": "", "override": False}
+    return {"ops": {f"{lifecycle.name}__champion": {"config": nothing}}}

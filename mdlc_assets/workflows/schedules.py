@@ -10,6 +10,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.features.online import StoreAwayError
 from mdlc_assets.features.online_consistency import not_comparable
+from mdlc_assets.resources.captured import CapturedDecisions
 from mdlc_assets.resources.lake import Lake
 from mdlc_assets.resources.landing import LandingZone
 from mdlc_assets.resources.online_store import OnlineStore
@@ -54,19 +55,27 @@ def online_daily(
         job=day_job,
         cron_schedule="0 10 * * *",
         execution_timezone="UTC",
-        description="Looks at the newest day that is both in the features and in the online store.",
+        description="Looks at the newest day that is both in the features and in the online store, and at the newest "
+        "that the decision service decided about.",
         tags={"mdlc/lifecycle": lifecycle.name},
     )
-    def online_day(context: dg.ScheduleEvaluationContext, lake: Lake, online_store: OnlineStore):  # type: ignore[no-untyped-def]
-        days = lake.table(lifecycle.name, "features").days()
+    def online_day(  # type: ignore[no-untyped-def]
+        context: dg.ScheduleEvaluationContext,
+        lake: Lake,
+        online_store: OnlineStore,
+        captured_decisions: CapturedDecisions,
+    ):
+        days, reason = lake.table(lifecycle.name, "features").days(), "there are no features yet"
+        chosen = set(captured_decisions.days(lifecycle.name)[-1:])
         try:
-            reason = ""
             for day in reversed(days[-_LOOKED_AT_DAYS:]):
                 if not (reason := not_comparable(lifecycle, online_store.store, day)):
-                    return dg.RunRequest(partition_key=day.isoformat())
+                    chosen.add(day)
+                    break
         except StoreAwayError as error:
-            return dg.SkipReason(str(error))
-        return dg.SkipReason(f"Nothing is compared: {reason or 'there are no features yet'}.")
+            reason = str(error)
+        requests = [dg.RunRequest(partition_key=day.isoformat()) for day in sorted(chosen)]
+        return requests or dg.SkipReason(f"Nothing was decided, and nothing is compared: {reason}.")
 
     fill = dg.ScheduleDefinition(
         name=f"{lifecycle.name}_online_fill_daily",

@@ -19,6 +19,7 @@ from mdlc_assets.resources.landing import LandingZone
 from mdlc_assets.resources.registry import Registry
 from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.workflows.arrivals import Arrivals, work_for
+from mdlc_assets.workflows.settling import settled
 
 _LOOKED_AT_DAYS = 3
 
@@ -46,7 +47,9 @@ def _new_files(
         tags={"mdlc/lifecycle": lifecycle.name},
     )
     def new_files(context: dg.SensorEvaluationContext, lake: Lake, landing: LandingZone):  # type: ignore[no-untyped-def]
-        transactions = landing.feed(lifecycle.name, "transactions").fingerprints()
+        known = _from_text(json.loads(context.cursor)["transactions"]) if context.cursor else {}
+        feed = landing.feed(lifecycle.name, "transactions")
+        transactions = settled(lifecycle, feed, datetime.now(UTC), known)
         labels = landing.feed(lifecycle.name, "labels").fingerprints()
         # Where no labels are delivered, they stand beside the events.
         landed = Arrivals(transactions, labels or transactions, _attributes(lifecycle, landing))

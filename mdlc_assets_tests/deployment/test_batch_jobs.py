@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -20,6 +20,7 @@ from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.training.algorithms import FittedModel
 from mdlc_assets.training.foreign import ForeignModel
 from mdlc_assets_tests.deployment.models import fit_model
+from mdlc_assets_tests.deployment.test_rollouts import eventually
 from mdlc_assets_tests.training.training_frames import training_frame
 
 THERE = Deployment(batch=Batch(score_on="sagemaker", payload_mb=1), real_time=None)
@@ -103,6 +104,69 @@ def test_a_job_that_fails_says_why_and_writes_nothing(payments_fraud: LifecycleD
     assert "nothing on this machine stands in for the image team/nothing-stands-in:1" in _failure(ran)
     assert platform.lake.table(lifecycle.name, "batch_predictions").days() == []
     assert platform.left() == []
+
+
+@pytest.mark.parametrize("where", ["here", "sagemaker"])
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (float("nan"), "amount is missing or infinite. Mend: give a finite number"),
+        (float("inf"), "amount is missing or infinite. Mend: give a finite number"),
+        (None, "the rows lack amount. Mend: give all features of the model"),
+    ],
+)
+def test_features_that_cannot_be_scored_are_named_before_anything_is_paid_for(
+    payments_fraud: LifecycleDeclaration, tmp_path: Path, value: float | None, said: str, where: str
+) -> None:
+    """NaN, an infinity, and a column that is not there (None), on the last of three days."""
+    deployment = Deployment(batch=Batch(score_on=where), real_time=None)  # type: ignore[arg-type]
+    lifecycle = payments_fraud.model_copy(update={"deployment": deployment})
+    model = fit_model(1, tuple(lifecycle.features.names()))
+    platform = Platform(tmp_path, lifecycle, model, SageMaker(root=str(tmp_path / "sagemaker")))
+    last = platform.rows[platform.days[-1]].drop("part")
+    amounts = [value, *last["amount"].to_list()[1:]]
+    spoilt = last.drop("amount") if value is None else last.with_columns(amount=pl.Series(amounts, dtype=pl.Float64))
+    platform.lake.table(lifecycle.name, "features").write_day(platform.days[-1], spoilt)
+    ran = platform.run()
+    assert not ran.success
+    assert said in _failure(ran)
+    assert platform.days[-1] not in platform.lake.table(lifecycle.name, "batch_predictions").days()
+    assert platform.service.client().list_transform_jobs()["TransformJobSummaries"] == []
+    assert platform.left() == []
+
+
+def test_columns_of_another_order_and_more_of_them_change_no_score(
+    payments_fraud: LifecycleDeclaration, tmp_path: Path
+) -> None:
+    lifecycle = payments_fraud.model_copy(update={"deployment": Deployment(real_time=None)})
+    model = fit_model(1, tuple(lifecycle.features.names()))
+    platform = Platform(tmp_path, lifecycle, model, SageMaker(root=str(tmp_path / "sagemaker")))
+    for day, rows in platform.rows.items():
+        mixed = rows.drop("part").select(reversed(rows.columns[:-1])).with_columns(surplus=pl.lit(float("nan")))
+        platform.lake.table(lifecycle.name, "features").write_day(day, mixed)
+    assert platform.run().success
+    for day, rows in platform.rows.items():
+        assert platform.scored(day)["score"].to_list() == (model.score(rows).tolist() if rows.height else [])
+
+
+def test_a_job_that_takes_too_long_is_stopped(payments_fraud: LifecycleDeclaration, tmp_path: Path) -> None:
+    batch = Batch(score_on="sagemaker", max_runtime=timedelta(seconds=2))
+    lifecycle = payments_fraud.model_copy(update={"deployment": Deployment(batch=batch, real_time=None)})
+    model = fit_model(1, tuple(lifecycle.features.names()))
+    hangs = [sys.executable, "-c", "import time; time.sleep(600)"]
+    service = SageMaker(root=str(tmp_path / "sagemaker"), image="team/hangs:1", commands={"team/hangs:1": hangs})
+    platform = Platform(tmp_path, lifecycle, model, service)
+    ran = platform.run()
+    assert not ran.success
+    assert "has not ended after 2 s and was stopped. Mend: allow it more time" in _failure(ran)
+    (job,) = service.client().list_transform_jobs()["TransformJobSummaries"]
+    assert eventually(lambda: _status(service, job["TransformJobName"]) == "Stopped")
+    assert platform.lake.table(lifecycle.name, "batch_predictions").days() == []
+    assert platform.left() == []
+
+
+def _status(service: SageMaker, name: str) -> str:
+    return service.client().describe_transform_job(TransformJobName=name)["TransformJobStatus"]
 
 
 ALGORITHM = "arn:aws:sagemaker:us-east-1:123456789012:algorithm/fraud-9"

@@ -28,7 +28,7 @@ from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import load_lifecycle
 
 first, labelled, last = (date.fromisoformat(text) for text in sys.argv[2:])
-loop = open_loop(load_lifecycle(lifecycle_files()[0]), Home(sys.argv[1]))
+loop = open_loop(load_lifecycle(next(path for path in lifecycle_files() if "payments" in str(path))), Home(sys.argv[1]))
 for workflow, end in (("labels", labelled), ("history", last)):
     ran = loop.run(workflow, first, end)
     assert ran.success, ran.error

@@ -16,7 +16,9 @@ from statelint.linter import Linter
 
 from mdlc_assets.cli import main
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.declaration.deployment import Autoscaling, Deployment, RealTime
+from mdlc_assets.declaration.deployment import Autoscaling, Deployment, MultiModel, RealTime
+from mdlc_assets.declaration.evaluation import Calibrate
+from mdlc_assets.declaration.model import Search
 from mdlc_assets.export.language import Form
 from mdlc_assets.export.package import files, machines
 from mdlc_assets.export.places import PlaceError, Places
@@ -157,11 +159,31 @@ def test_schedule_and_rule_are_taken_by_their_services(s3_root: str, payments_fr
     assert not pattern.matches_event(changed)
 
 
-def test_marketplace_algorithms_are_refused(payments_fraud: LifecycleDeclaration) -> None:
-    arn = "arn:aws:sagemaker:eu-west-1:123456789012:algorithm/fraud-9"
-    model = payments_fraud.model.model_copy(update={"algorithm": arn, "train_on": "sagemaker"})
-    with pytest.raises(PlaceError, match=r"model\.algorithm: arn.*fraud-9 makes model packages.*Mend"):
+_SEARCH = {"trials": 3, "judge_days": 2, "space": {"max_depth": {"integer": [2, 4]}}}
+
+
+@pytest.mark.parametrize(
+    ("update", "said"),
+    [
+        (
+            {"algorithm": "arn:aws:sagemaker:eu-west-1:123456789012:algorithm/fraud-9", "train_on": "sagemaker"},
+            r"model\.algorithm: arn.*fraud-9 makes model packages.*Mend",
+        ),
+        ({"algorithm": "factorization-machines"}, r"model\.algorithm: factorization-machines is sent RecordIO.*Mend"),
+        ({"search": Search.model_validate(_SEARCH)}, r"model\.search: a state machine trains once, not 3 times.*Mend"),
+        ({"calibrate": Calibrate(method="platt", days=2)}, r"model\.calibrate: .* holds no days out.*Mend"),
+    ],
+)
+def test_what_only_runs_do_is_refused(payments_fraud: LifecycleDeclaration, update: dict[str, Any], said: str) -> None:
+    model = payments_fraud.model.model_copy(update=update)
+    with pytest.raises(PlaceError, match=said):
         machines(payments_fraud.model_copy(update={"model": model}), PLACES, "sync")
+
+
+def test_a_shared_endpoint_is_refused(payments_fraud: LifecycleDeclaration) -> None:
+    shared = Deployment(real_time=RealTime(multi_model=MultiModel(endpoint="shared-models")))
+    with pytest.raises(PlaceError, match=r"real_time\.multi_model: .*found 'shared-models'.*Mend"):
+        machines(payments_fraud.model_copy(update={"deployment": shared}), PLACES, "sync")
 
 
 def _resolved(value: Any) -> Any:

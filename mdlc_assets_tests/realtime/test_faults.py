@@ -101,6 +101,29 @@ def test_a_body_that_never_ends_is_answered_408(payments_fraud: LifecycleDeclara
     assert asyncio.run(straight()) == 408
 
 
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_body_of_100_mb_is_refused_before_it_is_taken_in(
+    payments_fraud: LifecycleDeclaration, registry: Registry, announced: bool
+) -> None:
+    chunk, taken, sent = b" " * 1_000_000, [0], []
+
+    async def straight() -> None:
+        async def receive() -> Any:
+            taken[0] += 1
+            return {"type": "http.request", "body": chunk, "more_body": taken[0] < 100}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        headers = [(b"content-length", b"100000000")] if announced else []
+        scope = {"type": "http", "method": "POST", "path": "/decisions", "headers": headers, "query_string": b""}
+        await create_service(new_state(payments_fraud, registry))(scope, receive, send)
+
+    asyncio.run(straight())
+    assert sent[0]["status"] == 413 and (b"connection", b"close") in sent[0]["headers"]
+    assert taken[0] == (0 if announced else 7), "no more than the 6 MB that are allowed"
+
+
 def test_a_changeover_under_requests_loses_none(payments_fraud: LifecycleDeclaration, registry: Registry) -> None:
     approve(registry, payments_fraud, registry.version(payments_fraud.name, 1))
     state = new_state(payments_fraud, registry)

@@ -164,9 +164,29 @@ def test_weekends_without_rows_are_quiet_days(tmp_path: Path) -> None:
     assert (found.start, found.quiet_days) == (_START.date(), True)
 
 
+@pytest.mark.parametrize("known_later", [False, True])
+def test_a_number_to_be_foretold(tmp_path: Path, known_later: bool) -> None:
+    data = tmp_path / "machines.csv"
+    pl.DataFrame(_rows(_machines)).write_csv(data)
+    delay = ("--label-delay", "7d") if known_later else ()
+    ran = _new(tmp_path, data, "--label", "Temp (°C)", "--number", "--yes", *delay)
+    assert ran.exit_code == 0, ran.output
+    found = read_declaration(_written(tmp_path))
+    assert find_problems(found) == []
+    assert (found.labels.kind, found.model.algorithm) == ("number", "xgboost_regression")
+    assert found.model.gate.floors == {"r2": 0} and found.model.gate.compare_by == "r2"
+    assert found.labels.column not in found.features.rows
+    # The machine's own past is there, from when it is known, and therefore no endpoint.
+    (past,) = [window for window in found.features.windows if found.labels.column in str(window.aggregate)]
+    assert past.entity == "machine" and past.delay > found.labels.delay
+    assert found.deployment.real_time is None
+    assert found.decisions.rules[0].when == "score >= 70.0"
+
+
 @pytest.mark.parametrize(
     ("change", "options", "said"),
     [
+        ({}, ("--label", "grade", "--number"), "--number grade: the label is no quantity. Mend:"),
         ({"day": "31/12/2024"}, (), "day: day and month cannot be told apart. Mend: write the dates as 2024-12-31"),
         ({"day": "soon"}, (), "--time: no column holds instants. Mend:"),
         ({}, (), "--label: no column has two values"),

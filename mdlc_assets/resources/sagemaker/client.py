@@ -33,8 +33,9 @@ class SageMaker(dg.ConfigurableResource):
     )
     endpoint_url: str = Field(default="", description="Another address of AWS's services, such as moto's.")
 
-    def client(self, service: Service = "sagemaker") -> Any:
-        """The client of a service: boto3's, or the local one with the same methods."""
+    def client(self, service: Service = "sagemaker", seconds: float | None = None) -> Any:
+        """The client of a service: boto3's, or the local one with the same methods. With `seconds` boto3 asks once,
+        and waits so long."""
         if self.form == "local":
             from mdlc_assets.resources.sagemaker.local_client import LocalClient
 
@@ -43,7 +44,10 @@ class SageMaker(dg.ConfigurableResource):
         from botocore.config import Config
 
         # Pauses that grow, and no more calls than the service takes; `requests` goes on where this gives up.
-        settings = Config(region_name=self.region_name(), retries={"mode": "standard", "total_max_attempts": 5})
+        attempts = 5 if seconds is None else 1
+        settings = Config(region_name=self.region_name(), retries={"mode": "standard", "total_max_attempts": attempts})
+        if seconds is not None:
+            settings = settings.merge(Config(read_timeout=seconds, connect_timeout=seconds))
         return boto3.client(service, endpoint_url=self.endpoint_url or None, config=settings)
 
     def state(self) -> LocalState:

@@ -44,7 +44,17 @@ class Streams(dg.ConfigurableResource):
             from mdlc_assets.resources.streams.dynamodb_checkpoints import DynamoCheckpoints
 
             return DynamoCheckpoints(self.checkpoints_table, application)
+        if self.kinesis:
+            raise ValueError(
+                f"MDLC_STREAM_CHECKPOINTS is not set, though MDLC_KINESIS_STREAM is {self.kinesis}. Mend: name a "
+                "DynamoDB table, or let the Lambda read the stream."
+            )
         return LocalCheckpoints(Path(self.root) / "checkpoints.db", application)
+
+    @property
+    def read_by_lambda(self) -> bool:
+        """Whether AWS keeps the checkpoints: there is a Kinesis stream, and no table for ours."""
+        return bool(self.kinesis) and not self.checkpoints_table
 
     def there(self, lifecycle: str) -> bool:
         """Whether the stream has been made."""

@@ -100,6 +100,16 @@ def test_a_teams_container_serves_changes_over_and_is_taken_back(local: SageMake
     assert _ask(local, b"1\n2\n") == "2.0\n3.0\n"
     with pytest.raises(ClientError, match=r"Received server error \(500\) from the model: no"):
         _ask(local, b"fail")
+    large = b" " * 100_000_000
+    with pytest.raises(ClientError, match="Body: the length is 100000000, which is above 6291456"):
+        _ask(local, large)
+    url = Endpoints(root=str(Path(local.root) / "endpoints")).status(NAME).url
+    refused = httpx.post(f"{url}/invocations", content=large, headers={"content-type": "text/csv"})
+    assert (refused.status_code, refused.json()["error"].partition(";")[0]) == (
+        413,
+        "the body is larger than 6,291,456 bytes",
+    )
+    assert _ask(local, b"1") == "2.0\n"
     done = threading.Event()
     answers: set[str] = set()
 
