@@ -87,7 +87,7 @@ def test_a_restored_home_answers_the_same_and_goes_on(
     assert ran.returncode == 0, ran.stderr[-2000:]
     before = json.loads(ran.stdout.splitlines()[-1])
 
-    assert "were new" in _mdlc(home, "backup", s3_root)
+    assert "MB, of which" in _mdlc(home, "backup", s3_root)
     back_up(home, folder)
     embedded_resources(home)["lake"].table(_NAME, "raw").write_day(day + timedelta(days=1), pl.DataFrame({"id": [3]}))
     again = back_up(home, folder)
