@@ -94,7 +94,7 @@ def demo(source: Path | None, lifecycle: str) -> None:
     """Live through two weeks of a model: history, training, an incident, a drift, a changeover.
 
     Starts afresh: what an earlier demo left in the home folder is replaced. The smaller lifecycles have a shorter
-    demo, which leaves the others as they are: --lifecycle bakery_demand.
+    demo, which leaves the others as they are: --lifecycle bakery_demand, --lifecycle pump_anomalies.
     """
     from mdlc_assets.demo.run import run_demo
     from mdlc_assets.demo.small import WORLDS, run_small_demo

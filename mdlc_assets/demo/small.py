@@ -15,6 +15,7 @@ from mdlc_assets.demo.loop import open_loop
 from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import ModelLifecycle
 from mdlc_assets.simulator.bakery import Bakeries
+from mdlc_assets.simulator.pumps import Pumps
 
 _LIVE_DAYS = 7
 
@@ -24,10 +25,10 @@ class World(Protocol):
 
     def transactions(self, day: date) -> pl.DataFrame: ...
 
-    def labels(self, day: date) -> pl.DataFrame: ...
+    def labels(self, day: date) -> pl.DataFrame | None: ...
 
 
-WORLDS: Mapping[str, World] = {"bakery_demand": Bakeries()}
+WORLDS: Mapping[str, World] = {"bakery_demand": Bakeries(), "pump_anomalies": Pumps()}
 """Those that have a short demo, by the name of the lifecycle."""
 
 
@@ -42,8 +43,9 @@ def run_small_demo(lifecycle: ModelLifecycle, home: Home, *, days: int = 80) -> 
     world = WORLDS[declaration.name]
     for day in history:
         _land(home, declaration.name, "transactions", day, world.transactions(day))
-        if day + declaration.labels.delay <= history[-1]:
-            _land(home, declaration.name, "labels", day, world.labels(day))
+        labels = world.labels(day)
+        if labels is not None and day + declaration.labels.delay <= history[-1]:
+            _land(home, declaration.name, "labels", day, labels)
     loop = open_loop(lifecycle, home)
     labelled = history[-1] - timedelta(days=declaration.labels.delay_days)
     lines: list[tuple[str, str, date | None, date | None]] = [
@@ -55,6 +57,8 @@ def run_small_demo(lifecycle: ModelLifecycle, home: Home, *, days: int = 80) -> 
     ]
     try:
         for text, workflow, begin, end in lines:
+            if workflow in ("labels", "monitor") and not declaration.labels.column:
+                continue
             started = time.monotonic()
             with console.status(text):
                 ran = loop.run(workflow, begin, end)

@@ -168,6 +168,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                     asked=record.asked(day),
                     was_open=bool(yesterday and yesterday.get("open") and yesterday.get("model_version") == version),
                     label_delay_days=delay,
+                    without_labels=not labelled,
                 ),
             )
             document = {**verdict.as_dict(), "model_version": version}

@@ -59,7 +59,8 @@ class Training:
 class Situation:
     """All that the policy looks at, as of `today`. `champion_trained` is the as-of day of the champion,
     `trainings` are those of all candidates before today; `asked` is the newest day that asked for one;
-    `stopped_days` are recent days that quality stopped; `was_open`: yesterday the drop of this champion was open."""
+    `stopped_days` are recent days that quality stopped; `was_open`: yesterday the drop of this champion was open;
+    `without_labels`: none will ever come."""
 
     today: date
     champion_trained: date | None
@@ -70,6 +71,7 @@ class Situation:
     asked: date | None = None
     was_open: bool = False
     label_delay_days: int = 0
+    without_labels: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,9 @@ def decide(declared: Monitoring, now: Situation) -> Verdict:
     if now.champion_trained is None:
         return Verdict("none", ["there is no champion yet", *moved])
     drop = _realised_drop(rule, now.labelled, now.was_open)
-    if not drop.found:
+    if now.without_labels:
+        drop = _Drop(False, "nobody says what was right, so only the champion's age asks for a new one")
+    elif not drop.found:
         drop = _estimated_drop(rule, now.estimated, now.labelled) or drop
     age = (now.today - now.champion_trained).days
     if not drop.found and age < rule.max_age_days:

@@ -52,9 +52,8 @@ def _new_files(
         transactions = settled(lifecycle, feed, datetime.now(UTC), known)
         labels = landing.feed(lifecycle.name, "labels").fingerprints()
         # Where no labels are delivered, they stand beside the events.
-        landed = Arrivals(
-            transactions, (labels or transactions) if lifecycle.labels.column else {}, _attributes(lifecycle, landing)
-        )
+        delivered = (labels or transactions) if lifecycle.labels.column else {}
+        landed = Arrivals(transactions, delivered, _attributes(lifecycle, landing))
         labelled = lake.table(lifecycle.name, "labels").days()
         if context.cursor is None:
             # Switched on for the first time: what a backfill has brought in already is not news.
