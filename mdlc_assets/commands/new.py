@@ -36,6 +36,7 @@ _LIVED_DAYS = 7
 @click.option("--label", help="The column that says what really happened.")
 @click.option("--positive", multiple=True, help="The value of the label that counts as 1; may be given again.")
 @click.option("--number", is_flag=True, help="The label is a quantity that is to be foretold, not 1 or 0.")
+@click.option("--anomalies", is_flag=True, help="Nobody says what was right: learn what is usual, without a label.")
 @click.option("--label-delay", help="How long after the event labels are known: 7d, 2w [default: seen in the data].")
 @click.option(
     "--entity", multiple=True, help="Whose event it is: customer, machine ...; may be given again; `-` for none."
@@ -55,6 +56,7 @@ def new(name: str, data: Path, days: int, into: Path, yes: bool, as_json: bool, 
     mdlc new churn --data customers.csv
     mdlc new rain --data weather.csv --label weather --positive rain --yes
     mdlc new warmth --data weather.csv --label temp_max --number --yes
+    mdlc new pumps --data readings.csv --anomalies --yes
     """
     from mdlc_assets.declaration import DeclarationError
     from mdlc_assets.home import Home
@@ -174,13 +176,15 @@ def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Cho
     zone = options["zone"] or "UTC"
     if not options["zone"] and ask and not has_zone(look.rows[when.source]):
         zone = click.prompt("In which zone are these times?", default="UTC")
+    if options["anomalies"]:
+        return _without_label(name, look, options, when.name, zone, ask=ask)
     label = options["label"] or _ask("Which column is the label?", [n for n in look.labels if n != when.name], ask)
     if not label:
         names = ", ".join(seen.source for seen in look.columns.values())
         raise DataError(
             "--label",
             "no column has two values, so none is certain to be the label",
-            f"name one of {names} and --positive",
+            f"name one of {names} and --positive, or write --anomalies",
         )
     truth = look.column(label, "--label")
     positive, number = tuple(options["positive"]), bool(options["number"])
@@ -192,14 +196,7 @@ def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Cho
         positive = (click.prompt(f"Which value of {truth.source} counts as 1? ({', '.join(truth.examples)})"),)
     positive = () if number else positive or positive_values(truth)
     taken = {when.name, truth.name}
-    identity = options["identity"] or _ask(
-        "Which column is the id? (- for none)", [i for i in look.ids if i not in taken], ask
-    )
-    entities: Sequence[str] = [e for e in options["entity"] if e != _NOTHING]
-    candidates = [e for e in look.entities if e not in {*taken, identity}]
-    if not options["entity"]:
-        first = _ask("Whose events are these? (- for nobody's)", candidates, ask)
-        entities = [first] if first else []
+    identity, entities = _identify(look, options, taken, ask=ask)
     times = instants(look.rows, when.source, zone)
     seen_delay = label_delay(times, look.rows[truth.source])
     delay = parse_duration(options["label_delay"]) if options["label_delay"] else seen_delay
@@ -211,12 +208,47 @@ def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Cho
         label=truth.name,
         positive=positive,
         number=number,
-        id=look.column(identity, "--id").name if identity and identity != _NOTHING else None,
-        entities=tuple(look.column(entity, "--entity").name for entity in entities),
+        id=identity,
+        entities=entities,
         zone=zone,
         delay=max(delay, timedelta(0)),
         owner=options["owner"],
     )
+
+
+def _without_label(name: str, look: Look, options: dict[str, Any], time: str, zone: str, *, ask: bool) -> Choices:
+    from mdlc_assets.scaffold.look import DataError
+    from mdlc_assets.scaffold.propose import Choices
+
+    for option in ("label", "positive", "number", "label_delay"):
+        if options[option]:
+            given = f"--{option.replace('_', '-')}"
+            raise DataError(given, "--anomalies says that there is no label", "leave one of them out")
+    identity, entities = _identify(look, options, {time}, ask=ask)
+    return Choices(
+        name=name,
+        time=time,
+        label="",
+        id=identity,
+        entities=entities,
+        zone=zone,
+        delay=timedelta(0),
+        owner=options["owner"],
+    )
+
+
+def _identify(look: Look, options: dict[str, Any], taken: set[str], *, ask: bool) -> tuple[str | None, tuple[str, ...]]:
+    """The id column, or None; and the columns that say whose event it is."""
+    identity = options["identity"] or _ask(
+        "Which column is the id? (- for none)", [i for i in look.ids if i not in taken], ask
+    )
+    entities: Sequence[str] = [e for e in options["entity"] if e != _NOTHING]
+    candidates = [e for e in look.entities if e not in {*taken, identity}]
+    if not options["entity"]:
+        first = _ask("Whose events are these? (- for nobody's)", candidates, ask)
+        entities = [first] if first else []
+    known = look.column(identity, "--id").name if identity and identity != _NOTHING else None
+    return known, tuple(look.column(entity, "--entity").name for entity in entities)
 
 
 def _ask(question: str, candidates: Sequence[str], ask: bool) -> str | None:
@@ -232,6 +264,12 @@ def _following(declaration: LifecycleDeclaration, days: Sequence[date], into: Pa
     name, where = declaration.name, "" if into == Path("lifecycles") else f"MDLC_LIFECYCLES={into} "
     labelled = [day for day in days if day <= days[-1] - timedelta(days=declaration.labels.delay_days)]
     lived = labelled[-_LIVED_DAYS:]
+    if not declaration.labels.column:
+        return [
+            f"{where}mdlc run {name} history train",
+            f'{where}mdlc approve 1 --lifecycle {name} --reason "the test days look like those learnt from"',
+            f"{where}mdlc run {name} batch_inference --first {lived[0]} --last {lived[-1]}",
+        ]
     return [
         f"{where}mdlc run {name} labels history train",
         f'{where}mdlc approve 1 --lifecycle {name} --reason "better than chance on days it had not seen"',

@@ -18,7 +18,7 @@ from mdlc_assets.declaration.errors import explain
 from mdlc_assets.quality.profile import FEWEST_DAYS, Suggestion, merged, suggest, suggest_volume
 from mdlc_assets.scaffold.days import by_day, instants, longest_gap, longest_run
 from mdlc_assets.scaffold.look import DataError, Look
-from mdlc_assets.scaffold.propose import MOST_CLASSES, Choices, Span, TooFewError, propose
+from mdlc_assets.scaffold.propose import MOST_CLASSES, STRANGE, Choices, Span, TooFewError, propose
 from mdlc_assets.sourcing.cells import read_cells
 from mdlc_assets.sourcing.days import raw_day
 
@@ -50,7 +50,7 @@ def draft(look: Look, said: Choices, most_days: int) -> Draft:
     first = max(first, last - timedelta(days=most_days - 1))
     kept = {day: rows for day, rows in parts.items() if first <= day <= last}
     rows = pl.concat(list(kept.values()))
-    positives, high = _labelled(rows[look.columns[said.label].source], said)
+    positives, high = (0, STRANGE) if not said.label else _labelled(rows[look.columns[said.label].source], said)
     try:
         attributes = propose(look, said, Span(first, last, positives, high), quiet_days=quiet)
     except TooFewError as error:
@@ -157,7 +157,10 @@ def _notes(
             "a history has no gaps"
         )
     counted = f"{positives:,} numbers" if said.number else f"{positives:,} rows count as 1"
-    notes.append(f"label {look.columns[said.label].source}: {counted}; known {said.delay.days}d later")
+    if said.label:
+        notes.append(f"label {look.columns[said.label].source}: {counted}; known {said.delay.days}d later")
+    else:
+        notes.append("no label: what is usual is learnt, and each event scored by how unlike it is")
     if said.id is None:
         notes.append("no id in the data: a digest of the row is the id, so a row sent again is known again")
     if said.entities:

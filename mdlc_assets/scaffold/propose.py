@@ -37,6 +37,10 @@ class Choices:
     owner: str = "team:my-team"
 
 
+STRANGE = 0.65
+"""From where an isolation forest's score counts as strange: 0.5 is as usual as can be, few reach 0.65."""
+
+
 @dataclass(frozen=True)
 class Span:
     """The days that the data cover on end, how many positives (or numbers) there are on them, and from where a
@@ -67,19 +71,14 @@ def propose(look: Look, said: Choices, span: Span, *, quiet_days: bool = False) 
         columns = {identity: {"type": "string", "unique": True}, **columns}
     source: dict[str, Any] = {"columns": {seen.name: seen.source for seen in kept if seen.name != seen.source}}
     # That the label is there is said even where its name is ours.
-    source["columns"][said.label] = look.columns[said.label].source
-    source["labels_inline"] = True
+    if said.label:
+        source["columns"][said.label] = look.columns[said.label].source
+        source["labels_inline"] = True
     if said.zone != "UTC":
         source["time_zone"] = said.zone
     if said.id is None:
         source["id_from_row"] = True
-    label = look.columns[said.label]
-    labels: dict[str, Any] = {"column": said.label, "positive": _words(label, said.positive)}
-    labels["delay"] = duration_name(said.delay)
-    if said.number:
-        labels = {"column": said.label, "kind": "number", **labels, "positive": said.label.replace("_", " ")}
-    if said.positive:
-        labels["positive_values"] = list(said.positive)
+    labels = _labels(look, said)
     model: dict[str, Any] = {
         "algorithm": "xgboost",
         "hyperparameters": {"n_estimators": 100, "max_depth": 4, "learning_rate": 0.1},
@@ -89,7 +88,11 @@ def propose(look: Look, said: Choices, span: Span, *, quiet_days: bool = False) 
     model["windows"] = windows
     model["gate"] = {"floors": {"auc_roc": 0.6}, "approval": "person"}
     measured, why = ["auc_roc", "average_precision"], "More likely than not."
-    foretold = f"How likely it is that {_words(label, said.positive)}."
+    foretold = f"How likely it is that {labels['positive']}." if said.label else "How unlike the usual each event is."
+    if not said.label:
+        model |= {"algorithm": "isolation_forest", "hyperparameters": {"n_estimators": 100}}
+        model["gate"] = {"floors": {"separation": 1}, "ceilings": {"exceeding": 0.25}, "approval": "person"}
+        measured, why = [], "It was never like this."
     deployment: dict[str, Any] = {}
     if said.number:
         model["algorithm"] = "xgboost_regression"
@@ -110,19 +113,19 @@ def propose(look: Look, said: Choices, span: Span, *, quiet_days: bool = False) 
             "columns": columns,
             "sources": {"files": source},
         },
-        "labels": labels,
+        **({"labels": labels} if labels else {}),
         "quality": {},
         "features": _features(look, said),
         "model": model,
         **deployment,
         "monitoring": {
             "open_loop": {"reference_days": max(7, min(28, span.days // 4))},
-            "closed_loop": {"metrics": measured},
+            **({"closed_loop": {"metrics": measured}} if measured else {}),
         },
         "decisions": {
             "rules": [
                 {
-                    "name": "high" if said.number else "likely",
+                    "name": "high" if said.number else "likely" if said.label else "strange",
                     "when": f"score >= {span.high}",
                     "decide": "review",
                     "reason": why,
@@ -134,6 +137,17 @@ def propose(look: Look, said: Choices, span: Span, *, quiet_days: bool = False) 
     }
 
 
+def _labels(look: Look, said: Choices) -> dict[str, Any]:
+    """What is declared of the label; nothing where there is none."""
+    if not said.label:
+        return {}
+    words = said.label.replace("_", " ") if said.number else _words(look.columns[said.label], said.positive)
+    labels: dict[str, Any] = {"column": said.label, "positive": words, "delay": duration_name(said.delay)}
+    if said.number:
+        labels = {"column": said.label, "kind": "number", **labels}
+    return labels | ({"positive_values": list(said.positive)} if said.positive else {})
+
+
 def model_windows(said: Choices, span: Span) -> dict[str, int]:
     """Test days with some thirty positives, and as many days before them to learn from as leave days to live through.
 
@@ -143,6 +157,15 @@ def model_windows(said: Choices, span: Span) -> dict[str, int]:
     rate = span.positives / max(1, span.days)
     test = max(3, min(90, usable // 3, math.ceil(_POSITIVES_TO_JUDGE_BY / max(rate, 1e-9))))
     train = min(180, usable - test - max(1, usable // 10))
+    if not said.label:
+        test = max(3, min(14, usable // 4))
+        train = min(60, usable - test - max(1, usable // 10))
+        if train < 7:
+            raise TooFewError(
+                f"{span.days} days on end ({span.first} to {span.last}) are too few: a model needs at least 7 to learn "
+                "from, and 3 to be judged on. Mend: give more days"
+            )
+        return {"train_days": train, "gap_days": 0, "test_days": test}
     what = "labels" if said.number else "positive labels"
     if train < 7 or rate * test < _FEWEST_POSITIVES:
         raise TooFewError(

@@ -63,7 +63,7 @@ class SamplePlatform:
         for day in landed:
             events = self.sample(day, rows)
             self.land(day, events)
-            if labels:
+            if labels and self.declaration.labels.column:
                 self.land(day, sample_labels(self.declaration, events, seed=day.toordinal()), "labels")
         return landed
 
