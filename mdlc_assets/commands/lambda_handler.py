@@ -36,5 +36,7 @@ def _handler() -> StreamHandler:
     if unset:
         raise LookupError(f"{', '.join(unset)}: nothing is set. Mend: set them in the function's environment.")
     lifecycle, landing, table = (os.environ[name] for name in _NEEDED)
-    resources = {"landing": LandingZone(root=landing), "online_store": OnlineStore(form="dynamodb", table=table)}
+    # Nobody waits for an answer here, as one does for a decision.
+    store = OnlineStore(form="dynamodb", table=table, timeout=10)
+    resources = {"landing": LandingZone(root=landing), "online_store": store}
     return stream_handler(find_lifecycle(lifecycle).declaration, resources)

@@ -79,13 +79,14 @@ def metrics_table(document: Mapping[str, Any]) -> str:
 
 def slices_table(document: Mapping[str, Any], metric: str) -> str:
     """The compared metric on each slice."""
-    lines = [f"| slice | rows | positives | {metric} | interval | champion |", "|---|---|---|---|---|---|"]
+    counted = ["positives"] if document["positives"] is not None else []
+    head = ["slice", "rows", *counted, metric, "interval", "champion"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, part in {"all": {**document, "rows": document["test_rows"]}, **document["slices"]}.items():
         theirs = (part.get("champion") or {}).get("metrics", {}).get(metric)
         value, interval = _number(part["metrics"].get(metric)), _interval(part["intervals"].get(metric))
-        lines.append(
-            f"| {name} | {part['rows']:,} | {_cell(part['positives'])} | {value} | {interval} | {_number(theirs)} |"
-        )
+        rows, positives = f"{part['rows']:,}", [f"{part['positives']:,}"] if counted else []
+        lines.append(f"| {' | '.join([name, rows, *positives, value, interval, _number(theirs)])} |")
     return "\n".join(lines)
 
 
@@ -120,10 +121,6 @@ def evaluation_figures(found: Judgement) -> dict[str, Figure]:
 
 def _counted(document: Mapping[str, Any]) -> str:
     return "" if document["positives"] is None else f", {document['positives']:,} positives"
-
-
-def _cell(count: int | None) -> str:
-    return "" if count is None else f"{count:,}"
 
 
 def _thresholds(found: Mapping[str, Any]) -> list[str]:

@@ -33,7 +33,7 @@ def _acting(
 
 
 def _run(lifecycle: LifecycleDeclaration, lake: Lake, outboxes: Outboxes, day: date) -> dict[str, Any]:
-    (asset,) = integration_definitions(lifecycle).assets or ()
+    asset = next(one for one in integration_definitions(lifecycle).assets or () if one.key.path[-1] == "decisions")  # type: ignore[union-attr]
     ran = dg.materialize([asset], partition_key=day.isoformat(), resources={"lake": lake, "outboxes": outboxes})  # type: ignore[list-item]
     (made,) = ran.asset_materializations_for_node(f"{lifecycle.name}__decisions")
     return {name: value.value for name, value in made.metadata.items()}

@@ -39,7 +39,7 @@ def test_the_asset_says_how_late_what_was_read_and_what_could_not_be(place: Plac
     metadata, checks = _materialize(place)
     assert (metadata["events"], metadata["lag_seconds"], metadata["dead letters today"]) == (10, 0.0, 1)
     assert metadata["events through"] == "2018-06-01T08:00:09+00:00"
-    assert "data:image/svg" in str(metadata["lag by shard"]) and "| nobody | 10 |" in str(metadata["shards"])
+    assert "data:image/" in str(metadata["lag by shard"]) and "| nobody | 10 |" in str(metadata["shards"])
     assert checks["lag"].passed and not checks["dead_letters"].passed
     assert "1 not_json" in str(checks["dead_letters"].description)
 

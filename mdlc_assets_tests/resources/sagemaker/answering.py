@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -56,10 +57,8 @@ class Answering:
     _struck: str = ""
 
     def client(self, service: str) -> Any:
-        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        client = boto3.client(service, region_name="eu-west-1", **keys)
-        client.meta.events.register("before-call", self._answer)
-        return client
+        _NOW[:] = [self._answer]
+        return _client(service)
 
     def _answer(self, model: Any, **rest: Any) -> Any:
         name = model.name
@@ -91,6 +90,18 @@ class Answering:
         if isinstance(answer.get("Body"), bytes):
             answer = {**answer, "Body": StreamingBody(io.BytesIO(answer["Body"]), len(answer["Body"]))}
         return SimpleNamespace(status_code=200), {**answer, "ResponseMetadata": {"HTTPStatusCode": 200}}
+
+
+_NOW: list[Callable[..., Any]] = []
+
+
+@functools.cache
+def _client(service: str) -> Any:
+    """One for all tests: to make one takes longer than what is tried with it."""
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    client = boto3.client(service, region_name="eu-west-1", **keys)
+    client.meta.events.register("before-call", lambda **call: _NOW[-1](**call))
+    return client
 
 
 def _refused(code: str, text: str) -> Any:
