@@ -126,6 +126,12 @@ def test_run_for_scripts(tmp_path: Path) -> None:
     assert "Mend: train as of" in train["error"]
 
 
+def test_only_a_declared_stream_has_a_lag(tmp_path: Path) -> None:
+    ran = CliRunner().invoke(main, ["--home", str(tmp_path), "run", "bakery_demand", "stream_lag"])
+    assert ran.exit_code == 1
+    assert "bakery_demand declares none" in ran.output and "Mend: add `stream: {}`" in ran.output
+
+
 def test_hooks_call_what_is_there() -> None:
     root = Path(__file__).parents[1]
     hooks = yaml.safe_load((root / ".pre-commit-config.yaml").read_text())["repos"]

@@ -84,6 +84,7 @@ def test_every_workflow_has_words(repository: dg.RepositoryDefinition) -> None:
             "real_time_inference",
             "online_fill",
             "online_day",
+            "stream_lag",
         )
     }
     assert all(jobs.values())

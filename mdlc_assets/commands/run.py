@@ -17,10 +17,10 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 # Of the days that have landed, which a workflow takes when none are named.
 _AS_OF_LAST = ("train", "retrain")
 _LABELLED = ("labels", "monitor")
-_OF_NO_DAY = ("real_time_inference", "approve", "online_fill")
+_OF_NO_DAY = ("real_time_inference", "approve", "online_fill", "stream_lag")
 _WORKFLOWS = (
     *("history", "labels", "rebuild", "train", "backtest", "batch_inference", "monitor", "report", "retrain"),
-    *("real_time_inference", "approve", "online_fill", "online_day"),
+    *("real_time_inference", "approve", "online_fill", "online_day", "stream_lag"),
 )
 
 
@@ -89,6 +89,11 @@ def _days_of(
     landed: list[date],
     named: tuple[datetime | None, datetime | None],
 ) -> tuple[date | None, date | None]:
+    if workflow == "stream_lag" and declaration.stream is None:
+        raise click.ClickException(
+            f"stream: {declaration.name} declares none, so there is no stream_lag. Mend: add `stream: {{}}` to its "
+            "declaration, or leave this workflow out."
+        )
     if workflow in _OF_NO_DAY:
         return None, None
     first, last = named

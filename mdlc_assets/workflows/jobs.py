@@ -71,6 +71,7 @@ _WORKFLOWS: dict[str, tuple[str, tuple[str, ...]]] = {
         "A day in real time, looked at afterwards: online against offline features, and what the service decided.",
         ("online_consistency", "online_decisions"),
     ),
+    "stream_lag": ("How far the reading of the stream is behind, and what could not be read.", ("stream_lag",)),
 }
 
 
@@ -83,7 +84,9 @@ def lifecycle_jobs(lifecycle: LifecycleDeclaration) -> dict[str, UnresolvedAsset
     """The jobs by workflow name."""
     jobs = {}
     for workflow, (description, names) in _WORKFLOWS.items():
-        if not lifecycle.labels.column and workflow in ("labels", "monitor"):
+        if workflow in ("labels", "monitor") and not lifecycle.labels.column:
+            continue
+        if workflow == "stream_lag" and lifecycle.stream is None:
             continue
         selected = [*(lifecycle.dataset.attributes if "raw" in names else ()), *names]
         if lifecycle.model.gate.approval == "policy" and workflow in {"train", "retrain"}:

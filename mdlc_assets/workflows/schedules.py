@@ -1,4 +1,4 @@
-"""The daily schedules: in the morning for what the sensor for new files has not brought in, then for real time."""
+"""The schedules: each morning for what the sensor for new files has not brought in; real time; the stream."""
 
 from __future__ import annotations
 
@@ -86,3 +86,15 @@ def online_daily(
         tags={"mdlc/lifecycle": lifecycle.name},
     )
     return [online_day, fill]
+
+
+def stream_watch(lifecycle: LifecycleDeclaration, job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+    """Four times an hour: how late the stream is read. To be woken within minutes is for the alarm on its metric."""
+    return dg.ScheduleDefinition(
+        name=f"{lifecycle.name}_stream_lag",
+        job=job,
+        cron_schedule="*/15 * * * *",
+        execution_timezone="UTC",
+        description="Looks how long the oldest unread record of each shard has waited, and what could not be read.",
+        tags={"mdlc/lifecycle": lifecycle.name},
+    )

@@ -10,6 +10,8 @@ import dagster as dg
 import pytest
 
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.definitions import build_definitions
+from mdlc_assets.lifecycle import ModelLifecycle
 from mdlc_assets.realtime.assets import stream_definitions
 from mdlc_assets.realtime.stream_lag import look_at_stream
 from mdlc_assets.resources.landing import LandingZone
@@ -42,6 +44,29 @@ def test_the_asset_says_how_late_what_was_read_and_what_could_not_be(place: Plac
     assert "data:image/" in str(metadata["lag by shard"]) and "| nobody | 10 |" in str(metadata["shards"])
     assert checks["lag"].passed and not checks["dead_letters"].passed
     assert "1 not_json" in str(checks["dead_letters"].description)
+
+
+def test_the_schedules_job_looks_at_the_stream(place: Place) -> None:
+    place.stream().put(entries([event(1), event(2)]))
+    place.worker().run(until_empty=True)
+    repository = build_definitions([ModelLifecycle(place.lifecycle)], home=place.home).get_repository_def()
+    schedule = repository.get_schedule_def("payments_fraud_stream_lag")
+    with dg.DagsterInstance.ephemeral() as instance:
+        with dg.build_schedule_context(instance=instance, repository_def=repository) as context:
+            assert len(schedule.evaluate_tick(context).run_requests or ()) == 1
+        ran = repository.get_job(schedule.job_name).execute_in_process(instance=instance)
+    (made,) = ran.asset_materializations_for_node("payments_fraud__stream_lag")
+    assert made.metadata["events"].value == 2
+
+
+def test_who_declares_no_stream_has_nothing_to_look_at(place: Place) -> None:
+    silent = place.lifecycle.model_copy(update={"stream": None})
+    definitions = build_definitions([ModelLifecycle(silent)], home=place.home)
+    repository = definitions.get_repository_def()
+    named = {spec.key.path[-1] for spec in definitions.resolve_all_asset_specs()}
+    named |= {job.name for job in repository.get_all_jobs()} | {one.name for one in repository.schedule_defs}
+    assert "payments_fraud_online_day" in named
+    assert not [name for name in named if "stream" in name]
 
 
 def test_a_stream_that_nobody_reads_is_late(place: Place) -> None:
