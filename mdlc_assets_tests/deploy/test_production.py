@@ -29,7 +29,7 @@ def test_dagster_lives_on_these_settings(databases: int, _moto_address: str, tmp
     given = {
         "DB_HOST": "127.0.0.1",
         "DB_USER": "dagster",
-        "DBPASSWORD": PASSWORD,
+        "DB_PASSWORD": PASSWORD,
         "MDLC_LOG_BUCKET": "mdlc-logs",
         "MDLC_RUN_TASK": "mdlc-run",
         "AWS_ENDPOINT_URL": _moto_address,
@@ -87,7 +87,7 @@ def test_mlflow_starts_as_the_image_starts_it(databases: int, tmp_path: Path) ->
         "DB_HOST": "127.0.0.1",
         "DB_PORT": str(databases),
         "DB_USER": "dagster",
-        "DBPASSWORD": PASSWORD,
+        "DB_PASSWORD": PASSWORD,
         "MLFLOW_HOST": "127.0.0.1",
         "MLFLOW_PORT": str(port),
         "MLFLOW_WORKERS": "1",
@@ -128,7 +128,7 @@ def test_one_servers_parts_find_each_other(databases: int, tmp_path: Path) -> No
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(settings))
     (tmp_path / "workspace.yaml").write_text(yaml.safe_dump(workspace))
     given = {
-        **{"DAGSTER_HOME": str(tmp_path), "DB_HOST": "127.0.0.1", "DB_USER": "dagster", "DBPASSWORD": PASSWORD},
+        **{"DAGSTER_HOME": str(tmp_path), "DB_HOST": "127.0.0.1", "DB_USER": "dagster", "DB_PASSWORD": PASSWORD},
         **{name: str(tmp_path / name) for name in NEEDED},
         **{"MDLC_HOME": str(tmp_path / "mdlc"), "MDLC_CODE_HOST": "127.0.0.1"},
     }

@@ -1,0 +1,257 @@
+"""Histories on one server's settings: Postgres, code location, daemon and queue as processes, a killed worker.
+
+Two lifecycles on the same files run beside each other; what they leave is compared with a serial run of one of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import httpx
+import pytest
+import yaml
+from dagster._core.test_utils import environ
+
+from mdlc_assets.demo.feed import SimulatedFeed
+from mdlc_assets.demo.loop import open_loop
+from mdlc_assets.home import Home
+from mdlc_assets.lifecycle import load_lifecycle
+from mdlc_assets_tests.conftest import SHIPPED
+from mdlc_assets_tests.deploy.database import PASSWORD, free_port
+
+pytestmark = pytest.mark.slow
+_DEPLOY = Path(__file__).parents[2] / "deploy"
+_DAYS = 8
+_KILLED, _OTHER = "first_fraud", "second_fraud"
+_PATIENCE = 600
+"""Seconds for one thing to happen, on a machine that has other work to do."""
+_LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
+  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+_DATA = ("raw", "validated", "quarantine", "daily_metrics", "feature_state", "features", "labels")
+
+
+@dataclass
+class _Server:
+    """One server's processes, and its instance as the tests look at it."""
+
+    home: Home
+    instance: dg.DagsterInstance
+    web: str
+    said: Path
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def ask(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        body = {"query": query, "variables": dict(variables or {})}
+        return httpx.post(f"{self.web}/graphql", json=body, trust_env=False, timeout=120).json()["data"]
+
+    def launch(
+        self, lifecycle: str, workflow: str, first: date | None = None, last: date | None = None, **config: Any
+    ) -> str:
+        """Ask for a run as the UI does; the daemon takes it from the queue."""
+        tags = {}
+        if first and last:
+            tags = {"dagster/asset_partition_range_start": f"{first}", "dagster/asset_partition_range_end": f"{last}"}
+        elif first:
+            tags = {"dagster/partition": f"{first}"}
+        params = {
+            "selector": {
+                "repositoryLocationName": "mdlc_assets",
+                "repositoryName": "__repository__",
+                "jobName": f"{lifecycle}_{workflow}",
+            },
+            "runConfigData": {"ops": config},
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+        }
+        said = self.ask(_LAUNCH, {"params": params})["launchRun"]
+        assert said["__typename"] == "LaunchRunSuccess", said
+        return said["run"]["runId"]
+
+    def until(self, what: Any) -> Any:
+        """Wait for something to be true, as long as all processes live."""
+        end = time.monotonic() + _PATIENCE
+        while not (found := what()):
+            assert time.monotonic() < end, self.said.read_text()[-3000:]
+            assert all(process.poll() is None for process in self.processes), self.said.read_text()[-3000:]
+            time.sleep(0.1)
+        return found
+
+    def succeeded(self, *runs: str) -> None:
+        def over() -> bool:
+            records = self.instance.get_runs(dg.RunsFilter(run_ids=list(runs)))
+            broken = [f"{run.job_name} {run.run_id}" for run in records if run.status is dg.DagsterRunStatus.FAILURE]
+            assert not broken, f"{broken}: {self._errors(broken[0].split()[1])}"
+            return len(records) == len(runs) and all(run.is_success for run in records)
+
+        self.until(over)
+
+    def _errors(self, run: str) -> str:
+        logs = self.instance.all_logs(run)
+        return "\n".join(str(log.dagster_event.event_specific_data)[:1500] for log in logs if _is_failure(log))
+
+
+def _is_failure(log: dg.EventLogEntry) -> bool:
+    return log.dagster_event is not None and log.dagster_event.is_step_failure
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, Home, list[date]]]:
+    """A serial home and the server's, with the same files landed for both lifecycles, which are declared alike."""
+    root = tmp_path_factory.mktemp("life")
+    declared = yaml.safe_load((SHIPPED / "payments_fraud" / "defs.yaml").read_text())
+    for name in (_KILLED, _OTHER):
+        declared["attributes"]["name"] = name
+        (root / "lifecycles" / name).mkdir(parents=True)
+        (root / "lifecycles" / name / "defs.yaml").write_text(yaml.safe_dump(declared, sort_keys=False))
+    serial, served = Home(root / "serial"), Home(root / "served")
+    lifecycle = load_lifecycle(root / "lifecycles" / _KILLED / "defs.yaml").declaration
+    feed = SimulatedFeed(serial.landing, lifecycle, _DAYS)
+    for day in feed.days:
+        feed.deliver(day)
+        feed.deliver_labels(day)
+    for name in (_KILLED, _OTHER):
+        shutil.copytree(serial.landing / _KILLED, served.landing / name)
+    with environ({"MDLC_LIFECYCLES": str(root / "lifecycles"), "MDLC_HOME": str(served.root)}):
+        yield serial, served, feed.days
+
+
+@pytest.fixture(scope="module")
+def server(homes: tuple[Home, Home, list[date]], databases: int) -> Iterator[_Server]:
+    _, home, _ = homes
+    settings = yaml.safe_load((_DEPLOY / "compose" / "dagster.yaml").read_text())
+    settings["storage"]["postgres"]["postgres_db"]["port"] = databases
+    settings["compute_logs"]["config"]["base_dir"] = str(home.root / "logs")
+    settings["local_artifact_storage"]["config"]["base_dir"] = str(home.root / "storage")
+    # The daemon asks a minute later; the test need not wait that long.
+    settings["run_monitoring"]["poll_interval_seconds"] = 1
+    folder, code, web = home.root / "server", free_port(), free_port()
+    folder.mkdir(parents=True)
+    (home.root / "mlflow").mkdir()
+    workspace = yaml.safe_load((_DEPLOY / "workspace.yaml").read_text())
+    workspace["load_from"][0]["grpc_server"]["port"] = code
+    (folder / "dagster.yaml").write_text(yaml.safe_dump(settings))
+    (folder / "workspace.yaml").write_text(yaml.safe_dump(workspace))
+    given = {
+        **{"DAGSTER_HOME": str(folder), "DB_HOST": "127.0.0.1", "DB_USER": "dagster", "DB_PASSWORD": PASSWORD},
+        "MDLC_CODE_HOST": "127.0.0.1",
+    }
+    binaries, there = Path(sys.executable).parent, ["-w", str(folder / "workspace.yaml")]
+    commands = [
+        [str(binaries / "dagster"), "api", "grpc", "-m", "mdlc_assets.definitions", "-h", "127.0.0.1", "-p", f"{code}"],
+        [str(binaries / "dagster-webserver"), *there, "-h", "127.0.0.1", "-p", f"{web}"],
+        [str(binaries / "dagster-daemon"), "run", *there],
+    ]
+    with environ(given), contextlib.ExitStack() as stack, (home.root / "said").open("w") as said:
+        instance = stack.enter_context(dg.DagsterInstance.from_config(str(folder)))
+        server = _Server(home, instance, f"http://127.0.0.1:{web}", home.root / "said")
+        stack.callback(_end, server.processes)
+        for number, command in enumerate(commands):
+            server.processes.append(subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True))
+            if number == 0:
+                server.until(lambda: _listens(code))
+        server.until(lambda: _has_jobs(server))
+        yield server
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ask all to end, then kill what is left: the daemon may take minutes, and nothing is kept of this server."""
+    for process in processes:
+        os.killpg(process.pid, signal.SIGINT)
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(3)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+
+
+def _listens(port: int) -> bool:
+    from dagster._grpc.client import DagsterGrpcClient
+
+    with contextlib.suppress(Exception):
+        return bool(DagsterGrpcClient(port=port, host="127.0.0.1").ping("x"))
+    return False
+
+
+def _has_jobs(server: _Server) -> bool:
+    asked = "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"
+    with contextlib.suppress(httpx.HTTPError):
+        if server.ask(asked)["repositoriesOrError"].get("nodes"):
+            return True
+        server.ask("mutation { reloadWorkspace { __typename } }")
+    return False
+
+
+def test_nothing_is_lost_or_doubled(homes: tuple[Home, Home, list[date]], server: _Server) -> None:
+    serial, home, days = homes
+    first, last = days[0], days[-1]
+    labelled = last - timedelta(days=7)
+
+    both = [server.launch(name, "labels", first, labelled) for name in (_KILLED, _OTHER)]
+    histories = {name: server.launch(name, "history", first, last) for name in (_KILLED, _OTHER)}
+    # In the midst of it: a day is written, most is still to be done.
+    written = home.lake / _KILLED / "validated"
+    server.until(lambda: len(list(written.glob("date=*/part-0.parquet"))) > 0)
+    worker = server.until(lambda: _worker(server.instance, histories[_KILLED]))
+    os.kill(worker, signal.SIGKILL)
+    again = server.until(lambda: _retry(server.instance, histories[_KILLED]))
+    server.succeeded(*both, histories[_OTHER], again)
+    killed = server.instance.get_run_by_id(histories[_KILLED])
+    assert killed is not None
+    assert killed.status is dg.DagsterRunStatus.FAILURE
+
+    loop = open_loop(load_lifecycle(home.root.parent / "lifecycles" / _KILLED / "defs.yaml"), serial)
+    ran = [loop.run("labels", first, labelled), loop.run("history", first, last)]
+    assert all(one.success for one in ran), [one.error for one in ran]
+    expected = _tables(serial, _KILLED)
+    assert {name.split("/")[0] for name in expected} >= set(_DATA)
+    assert _tables(home, _KILLED) == expected
+    assert _tables(home, _OTHER) == expected
+
+    records = server.instance.get_run_records()
+    spans = [(one.dagster_run.tags["mdlc/lifecycle"], one.start_time or 0, one.end_time or 0) for one in records]
+    beside = [(a, b) for a in spans for b in spans if a[0] < b[0] and a[1] < b[2] and b[1] < a[2]]
+    assert beside, "runs of the two lifecycles ran beside each other"
+    made: Counter[tuple[str, str | None]] = Counter()
+    for record in (one for one in records if one.dagster_run.is_success):
+        for event in server.instance.all_logs(record.dagster_run.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION):
+            found = event.get_dagster_event()
+            if found.asset_key and found.asset_key.path[0] == _KILLED:
+                made[found.asset_key.path[1], found.partition] += 1
+    assert set(made.values()) == {1}, [one for one, count in made.items() if count > 1]
+    assert {day for asset, day in made if asset == "features"} == {f"{day}" for day in days}
+
+
+def _worker(instance: dg.DagsterInstance, run: str) -> int | None:
+    for log in instance.all_logs(run, dg.DagsterEventType.ENGINE_EVENT):
+        event = log.get_dagster_event()
+        if "pid" in event.engine_event_data.metadata:
+            return int(str(event.engine_event_data.metadata["pid"].value))
+    return None
+
+
+def _retry(instance: dg.DagsterInstance, run: str) -> str | None:
+    found = instance.get_runs(dg.RunsFilter(tags={"dagster/parent_run_id": run}))
+    return found[0].run_id if found else None
+
+
+def _tables(home: Home, lifecycle: str) -> dict[str, str]:
+    """The digest of each Parquet file of a lifecycle, by table and day."""
+    folder = home.lake / lifecycle
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.glob("*/date=*/part-0.parquet")
+    }
