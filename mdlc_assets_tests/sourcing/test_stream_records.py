@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -12,8 +14,11 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.declaration.dataset import Column
 from mdlc_assets.resources.streams.records import Record
+from mdlc_assets.sourcing import stream_records
 from mdlc_assets.sourcing.days import raw_day
+from mdlc_assets.sourcing.files import read_object
 from mdlc_assets.sourcing.stream_records import RecordReader, StreamedFile
 
 DAY = date(2018, 6, 1)
@@ -112,3 +117,90 @@ def test_a_batch_that_comes_again_cut_otherwise_changes_nothing(payments_fraud: 
 def test_the_same_id_with_another_content_stays_for_quality_to_judge(payments_fraud: LifecycleDeclaration) -> None:
     files, _ = RecordReader(payments_fraud).read(_records([_event(1), _event(1, amount=99.0)]))
     assert _raw(payments_fraud, files)["amount"].to_list() == [12.5, 99.0]
+
+
+_ODD = (
+    *("-0", "-0.0", "1e5", "1e400", "12.0", "1.10", "0.1", "5e-324", "123456789012345678901234567890", "1E-7"),
+    *("9223372036854775807", "9223372036854775808", "18446744073709551615", "9007199254740993", "NaN", "-Infinity"),
+    *("true", "null", '"7"', '""', '" "', '"a\\u00e9"', '"\\ud800"', '"[{"', "[1]", "{}", "{", "01", '"2018-06-01"'),
+    "[" * 1_010 + "]" * 1_010,
+)
+
+
+_HANDBOOK = {"transaction_id": "TRANSACTION_ID", "event_time": "TX_DATETIME", "customer_id": "CUSTOMER_ID"}
+_HANDBOOK |= {"terminal_id": "TERMINAL_ID", "amount": "TX_AMOUNT"}
+
+
+def _odd_records(chance: random.Random, count: int) -> list[Record]:
+    """Events as producers write them, some with a cell that is not of its column's type, or nowhere JSON."""
+    contents = []
+    for number in range(count):
+        at = datetime(2018, 6, 1, tzinfo=UTC) + timedelta(seconds=chance.randrange(200_000))
+        cells = {name: json.dumps(value) for name, value in _event(number, event_time=at.isoformat()).items()}
+        cells["amount"] = repr(chance.choice([chance.uniform(0, 1e3), chance.randrange(90), chance.random() * 1e-9]))
+        if chance.random() < 0.3:
+            cells["account_age_days"] = "null"
+        if chance.random() < 0.1:
+            cells[chance.choice([*cells, "amount", "TX_FRAUD"])] = chance.choice(_ODD)
+        if chance.random() < 0.05:
+            del cells[chance.choice([*cells])]
+        if chance.random() < 0.3:
+            cells = {_HANDBOOK.get(name, name): text for name, text in cells.items() if name != "account_age_days"}
+            cells |= {"TX_TIME_SECONDS": "0", "TX_TIME_DAYS": "0", "TX_FRAUD": "0", "TX_FRAUD_SCENARIO": "0"}
+            if chance.random() < 0.1:
+                cells["TX_TIME_DAYS"] = chance.choice(_ODD)
+        named = chance.sample([*cells.items()], len(cells)) if chance.random() < 0.3 else [*cells.items()]
+        contents.append(("{" + ", ".join(f'"{name}": {text}' for name, text in named) + "}").encode())
+    return _records(contents)
+
+
+def test_what_is_read_by_type_is_what_is_read_as_text(
+    payments_fraud: LifecycleDeclaration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of one record to many: in small ones most kinds are whole, in large ones some cell is odd."""
+    columns = dict(payments_fraud.dataset.columns)
+    words = {"channel": Column(type="string", optional=True), "first": Column(type="boolean", optional=True)}
+    dataset = payments_fraud.dataset.model_copy(update={"columns": columns | words})
+    lifecycle, chance = payments_fraud.model_copy(update={"dataset": dataset}), random.Random(7)
+    batches = []
+    for _ in range(150):
+        records = _odd_records(chance, chance.choice([1, 2, 5, 20, 200]))
+        batches += [records, [_with(chance, record) for record in records]]
+    typed: list[bool] = []
+    by_type = RecordReader._typed
+
+    def noted(*asked: Any) -> pl.DataFrame | None:
+        frame = by_type(*asked)
+        typed.append(frame is not None)
+        return frame
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordReader, "_typed", noted)
+        found = [_read(lifecycle, records) for records in batches]
+    assert sum(typed) > 200 and len(typed) - sum(typed) > 200, "both ways are gone"
+    monkeypatch.setattr(RecordReader, "_typed", lambda *_: None)
+    monkeypatch.setattr(
+        stream_records, "_read_row", lambda line: (None if b"\x00" in line else read_object(line), False)
+    )
+    for records, (files, poison) in zip(batches, found, strict=True):
+        plain_files, plain_poison = _read(lifecycle, records)
+        assert poison == plain_poison
+        for file, plain in zip(files, plain_files, strict=True):
+            assert (file.day, file.name, file.content) == (plain.day, plain.name, plain.content)
+            assert_frame_equal(file.raw, plain.raw, check_exact=True)
+            assert file.raw["amount"].reinterpret(signed=True).equals(plain.raw["amount"].reinterpret(signed=True))
+
+
+def _read(lifecycle: LifecycleDeclaration, records: list[Record]) -> tuple[list[StreamedFile], object]:
+    """What is read, or the error that makes the handler look for its record."""
+    try:
+        return RecordReader(lifecycle).read(records)
+    except UnicodeEncodeError as error:
+        return [], type(error)
+
+
+def _with(chance: random.Random, record: Record) -> Record:
+    """The record with a word and a truth value beside it."""
+    words = chance.choice([b'"x"', b'"x"', b'"x"', b"null", b"1.10"])
+    more = b'{"channel": ' + words + b', "first": ' + chance.choice([b"true", b"false", b"null"]) + b", "
+    return replace(record, data=more + record.data[1:])

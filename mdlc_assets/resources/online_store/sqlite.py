@@ -68,31 +68,38 @@ class SqliteStore:
 
     def put(self, space: str, events: Sequence[EventItems]) -> None:
         """Take events in, all or none; those that are there already become what they are now."""
+        self._put(space, events, None)
+
+    def fill(self, space: str, events: Sequence[EventItems], labels: Mapping[Identity, Label]) -> None:
+        """Take whole events in with their labels: for who fills from the lake."""
+        self._put(space, events, labels)
+        own = {event.id for event in events}
+        others = [label for label in labels.values() if label.id not in own]
+        if others:
+            self.put_labels(space, others, replace=True)
+
+    def _put(self, space: str, events: Sequence[EventItems], labels: Mapping[Identity, Label] | None) -> None:
+        """Events with these labels and no others, or with those that are there."""
         locators = self._number(space)
         numbers = {name: self._number(f"{space}#{name}") for name in {name for e in events for name, _ in e.items}}
+        items: list[tuple[Any, ...]] = []
+        located: list[tuple[Any, ...]] = []
         with self._writing() as connection:
-            for event in events:
+            # Of one event several times the last counts: what stood before is read below, ahead of all writing.
+            for event in {event.id: event for event in events}.values():
                 before = connection.execute(_LOCATOR, (locators, event.id)).fetchone()
-                label, known_at = before[3:] if before else (None, None)
+                label, known_at = before[3:] if before and labels is None else (None, None)
+                if labels and event.id in labels:
+                    label, known_at = labels[event.id].label, labels[event.id].known_at
                 if before and before[2] is not None:
                     kept = set(event.items) if before[0] == event.instant else set()
                     self._delete_items(connection, space, event.id, before, kept)
                 mark, key = mark_of(label, known_at, event.due), key_of(event.instant, event.id)
-                for (column, entity), data in event.items.items():
-                    connection.execute(
-                        "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?)",
-                        (numbers[column], entity, key, data, mark),
-                    )
-                connection.execute(
-                    "INSERT OR REPLACE INTO locators VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (locators, event.id, event.instant, event.due, json.dumps(list(event.items)), label, known_at),
-                )
-
-    def fill(self, space: str, events: Sequence[EventItems], labels: Mapping[Identity, Label]) -> None:
-        """Take whole events in with their labels: for who fills from the lake."""
-        self.put(space, events)
-        absent = (Label(event.id, None, None) for event in events if event.id not in labels)
-        self.put_labels(space, [*labels.values(), *absent], replace=True)
+                items += [(numbers[column], entity, key, data, mark) for (column, entity), data in event.items.items()]
+                places = json.dumps(list(event.items))
+                located.append((locators, event.id, event.instant, event.due, places, label, known_at))
+            connection.executemany("INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?)", items)
+            connection.executemany("INSERT OR REPLACE INTO locators VALUES (?, ?, ?, ?, ?, ?, ?)", located)
 
     def put_labels(self, space: str, labels: Sequence[Label], *, replace: bool = False) -> None:
         """Note labels, whether or not their events are there yet. Of several for one event that known last stays,
