@@ -15,3 +15,8 @@ def __getattr__(name: str) -> Any:
 
         return ModelLifecycle
     raise AttributeError(f"module 'mdlc_assets' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    # `dg` finds components by what a module says it has.
+    return sorted({*globals(), "ModelLifecycle"})

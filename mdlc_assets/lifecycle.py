@@ -26,6 +26,7 @@ from mdlc_assets.quality.assets import quality_definitions
 from mdlc_assets.quality.declared import quality_problems
 from mdlc_assets.realtime.assets import stream_definitions
 from mdlc_assets.sourcing.assets import sourcing_definitions
+from mdlc_assets.starter import Starter
 from mdlc_assets.training.assets import training_definitions
 from mdlc_assets.training.declared import training_problems
 from mdlc_assets.training.provenance import source_digest
@@ -45,6 +46,7 @@ _JUDGES = ("polars", "scikit-learn", "xgboost", "xgboost-cpu", "common-expressio
 _DEEPER_CHECKS = (quality_problems, features_problems, training_problems, monitoring_problems, integration_problems)
 
 
+@dg.scaffold_with(Starter)
 class ModelLifecycle(dg.Component):
     """A model from raw files to decisions, as a Dagster component.
 

@@ -19,18 +19,6 @@ _BIN = Path(sys.executable).parent
 _TEXT = (_ROOT / "deploy" / "Dockerfile").read_text()
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run(
-        [str(_BIN / "uv"), "build", "--quiet", "--wheel", "--out-dir", str(folder), str(_ROOT)],
-        check=True,
-        capture_output=True,
-    )
-    (found,) = folder.glob("*.whl")
-    return found
-
-
 def test_what_the_image_copies_exists_and_is_let_through() -> None:
     allowed = {line[1:] for line in (_ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", _TEXT, re.MULTILINE)
