@@ -162,8 +162,8 @@ def test_what_is_read_by_type_is_what_is_read_as_text(
     words = {"channel": Column(type="string", optional=True), "first": Column(type="boolean", optional=True)}
     dataset = payments_fraud.dataset.model_copy(update={"columns": columns | words})
     lifecycle, chance = payments_fraud.model_copy(update={"dataset": dataset}), random.Random(7)
-    batches = []
-    for _ in range(150):
+    batches = [_records([_event(1, amount=0.5), json.dumps(_event(2, amount=0)).replace(": 0,", ": -0,").encode()])]
+    for _ in range(60):
         records = _odd_records(chance, chance.choice([1, 2, 5, 20, 200]))
         batches += [records, [_with(chance, record) for record in records]]
     typed: list[bool] = []
@@ -177,8 +177,7 @@ def test_what_is_read_by_type_is_what_is_read_as_text(
     with monkeypatch.context() as patch:
         patch.setattr(RecordReader, "_typed", noted)
         found = [_read(lifecycle, records) for records in batches]
-    assert sum(typed) > 200 and len(typed) - sum(typed) > 200, "both ways are gone"
-    monkeypatch.setattr(RecordReader, "_typed", lambda *_: None)
+    assert sum(typed) > 100 and not all(typed), "what is read by type, and what of it is refused"
     monkeypatch.setattr(
         stream_records, "_read_row", lambda line: (None if b"\x00" in line else read_object(line), False)
     )
@@ -188,7 +187,8 @@ def test_what_is_read_by_type_is_what_is_read_as_text(
         for file, plain in zip(files, plain_files, strict=True):
             assert (file.day, file.name, file.content) == (plain.day, plain.name, plain.content)
             assert_frame_equal(file.raw, plain.raw, check_exact=True)
-            assert file.raw["amount"].reinterpret(signed=True).equals(plain.raw["amount"].reinterpret(signed=True))
+            # 0.0 equals -0.0, which is another number to the last bit.
+            assert repr(file.raw["amount"].to_list()) == repr(plain.raw["amount"].to_list())
 
 
 def _read(lifecycle: LifecycleDeclaration, records: list[Record]) -> tuple[list[StreamedFile], object]:
