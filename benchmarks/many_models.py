@@ -50,7 +50,7 @@ def write_copies(folder: Path, count: int) -> None:
 
 
 def measure_one() -> None:
-    """In a process of its own: load what MDLC_LIFECYCLES names, tick every sensor as a code server does, say how long."""
+    """In a process of its own: load what MDLC_LIFECYCLES names, tick every sensor as a code server does."""
     began = time.perf_counter()
     import dagster as dg
 
@@ -91,7 +91,7 @@ def environment_for(root: Path, count: int) -> dict[str, str]:
 
 
 def load_and_tick(root: Path) -> None:
-    """Prints lines for each size. The first start looks deeper into the declarations, and remembers that they are good."""
+    """Prints lines for each size. The first start looks deeper into declarations, and remembers that."""
     for count in SIZES:
         environment = environment_for(root, count)
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks.many_models", "one"]

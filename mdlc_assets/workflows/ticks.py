@@ -1,7 +1,7 @@
 """Sensors that make their resources once in a process, instead of at every tick.
 
-For a sensor with resources Dagster opens its own instance at each tick, whose SQLite reads the history of its
-schema, and then sets the resources up: a tenth of a second for a look at an empty folder, minutes for hundreds of lifecycles.
+For a sensor with resources Dagster opens its own instance at each tick, whose SQLite reads the history of its schema,
+and then sets the resources up: a tenth of a second for a look at an empty folder, minutes for hundreds of models.
 """
 
 from __future__ import annotations
