@@ -20,6 +20,7 @@ from mdlc_assets.resources.registry import Registry
 from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.workflows.arrivals import Arrivals, work_for
 from mdlc_assets.workflows.settling import settled
+from mdlc_assets.workflows.ticks import lasting_sensor
 
 _LOOKED_AT_DAYS = 3
 
@@ -38,7 +39,7 @@ def lifecycle_sensors(
 def _new_files(
     lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAssetJobDefinition]
 ) -> dg.SensorDefinition:
-    @dg.sensor(
+    @lasting_sensor(
         name=f"{lifecycle.name}_new_files",
         jobs=[jobs[name] for name in ("batch_inference", "monitor", "rebuild", "history") if name in jobs],
         minimum_interval_seconds=30,
@@ -89,7 +90,7 @@ def _new_files(
 
 
 def _stopped(lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
-    @dg.sensor(
+    @lasting_sensor(
         name=f"{lifecycle.name}_stopped_days",
         job=jobs["report"],
         minimum_interval_seconds=60,
@@ -112,7 +113,7 @@ def _stopped(lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAsset
 
 
 def _retrain(lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
-    @dg.sensor(
+    @lasting_sensor(
         name=f"{lifecycle.name}_retrain_when_asked",
         job=jobs["retrain"],
         minimum_interval_seconds=60,
@@ -141,7 +142,7 @@ def _retrain(lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAsset
 
 
 def _deploy(lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
-    @dg.sensor(
+    @lasting_sensor(
         name=f"{lifecycle.name}_deploy_approved",
         job=jobs["real_time_inference"],
         minimum_interval_seconds=60,
