@@ -197,19 +197,6 @@ def test_a_person_approves_a_model(ui: Ui) -> None:
     ui.shot("work_4_champion")
 
 
-def test_a_sensor_is_switched_on(ui: Ui) -> None:
-    ui.open("/automation", "rain_stopped_days")
-    row = "//div[contains(@class,'ListItem_listItem')][.//*[text()='rain_stopped_days']]"
-    ui.click(f"{row}//div[contains(@class,'ListItem_right')]//label")
-    chosen = f'repositoryLocationName: "{_LOCATION}", repositoryName: "__repository__", sensorName: "rain_stopped_days"'
-    query = f"{{ sensorOrError(sensorSelector: {{ {chosen} }}) {{ ... on Sensor {{ sensorState {{ status }} }} }} }}"
-    ui.until(lambda: ui.ask(query)["sensorOrError"]["sensorState"]["status"] == "RUNNING", "the sensor is on")
-    ui.browser.refresh()
-    # Until what is on is known, all switches stand in the middle.
-    ui.see("Standard sensor")
-    ui.shot("work_5_sensor")
-
-
 def test_the_report_is_opened(ui: Ui) -> None:
     ui.open(f"/locations/{_LOCATION}/jobs/rain_batch_inference", "Materialize")
     _choose_days(ui, _GOOD)

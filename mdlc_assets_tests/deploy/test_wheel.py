@@ -73,7 +73,7 @@ def test_the_shipped_lifecycles_are_good_without_the_checkout(installed: Install
     lines = installed.mdlc("validate").splitlines()
     assert {line.partition(": ")[2].split(";")[0] for line in lines} == {"good"}
     shipped = {Path(line.partition(": ")[0]) for line in lines}
-    assert {path.parent.name for path in shipped} == {"bakery_demand", "payments_fraud"}
+    assert {path.parent.name for path in shipped} == {"bakery_demand", "payments_fraud", "pump_anomalies"}
     assert all(path.is_relative_to(installed.bin.parent) for path in shipped), shipped
 
 

@@ -30,4 +30,4 @@ def test_demand_is_foretold_judged_and_watched(tmp_path: Path) -> None:
     assert realised["metrics"]["r2"] > 0.5 and realised["promised"]["r2"] > 0.5
     assert realised["positives"] is None
     page = (home.reports / "bakery_demand" / "latest.html").read_text()
-    assert "what was foretold" in page and "None" not in page
+    assert "Was the model right?" in page and "None" not in page

@@ -125,7 +125,9 @@ def test_the_asset_fills_the_store(payments_fraud: LifecycleDeclaration, tmp_pat
     rows = world.transactions(payments_fraud.dataset.start)
     lake.table("payments_fraud", "validated").write_day(payments_fraud.dataset.start, rows)
     assets = list(online_definitions(payments_fraud).assets or [])
-    ran = dg.materialize(assets, resources={"lake": lake, "online_store": store})  # type: ignore[arg-type]
+    ran = dg.materialize(
+        assets, selection=["payments_fraud/online_features"], resources={"lake": lake, "online_store": store}
+    )  # type: ignore[arg-type]
     said = ran.asset_materializations_for_node("payments_fraud__online_features")[0].metadata
     assert said["events brought in"].value == rows.height and said["through"].value == "2018-04-01"
     found = OnlineFeatures(payments_fraud, store.store).features(rows)
