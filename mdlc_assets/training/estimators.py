@@ -16,10 +16,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mdlc_assets.declaration.algorithms import WITHOUT_LABELS
 from mdlc_assets.training.built_in import BUILT_IN
 
-WITHOUT_LABELS = frozenset({"isolation_forest", "k_means", "principal_components"})
-"""Algorithms that learn what is usual, without labels."""
 _DIRECTIONS = {
     "xgboost": "monotone_constraints",
     "sagemaker-xgboost": "monotone_constraints",
