@@ -259,13 +259,12 @@ def _judge_without_labels(
         "slices": {},
         "champion": beside,
     }
-    score = judged.score(test)
-    nothing = np.zeros(len(score), dtype=np.int64)
+    nothing = np.zeros(test.height, dtype=np.int64)
     return Judgement(
         _with_verdict(lifecycle.model.gate, document),
-        Scored(score, nothing, nothing, nothing),
-        rival.score(test) if rival else None,
-        judged.score(train),
+        Scored(found["mine"], nothing, nothing, nothing),
+        found["theirs"],
+        found["learnt"],
     )
 
 

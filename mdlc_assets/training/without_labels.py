@@ -23,48 +23,51 @@ def unlabelled_document(
 ) -> dict[str, Any]:
     """The parts of an evaluation that need no labels: `metrics`, `intervals`, and what the champion says `beside`.
 
+    With them the scores: of the days `learnt` from, of the test days (`mine`), and the champion's of these (`theirs`).
     Anomaly scores: `separation` and `exceeding`, against the scores of the days learnt from. Clusters also:
     `silhouette`, `davies_bouldin` and `smallest_share` of the test rows. Intervals are a bootstrap over days.
     """
+    learnt, mine = judged.score(train), judged.score(test)
     found: dict[str, Any] = {
-        "metrics": _measured(lifecycle, train, test, judged),
-        "intervals": _intervals(lifecycle, train, test, judged),
+        "metrics": _measured(lifecycle, learnt, mine, test, judged),
+        "intervals": _intervals(lifecycle, learnt, mine, test),
         "beside": None,
+        "learnt": learnt,
+        "mine": mine,
+        "theirs": None,
     }
     if champion is not None:
+        theirs = found["theirs"] = champion.score(test)
         found["beside"] = {
-            "metrics": _measured(lifecycle, train, test, champion),
-            "overlap": anomaly_overlap(
-                judged.score(test), champion.score(test), share=lifecycle.model.evaluation.share
-            ),
+            "metrics": _measured(lifecycle, champion.score(train), theirs, test, champion),
+            "overlap": anomaly_overlap(mine, theirs, share=lifecycle.model.evaluation.share),
             "agreement": _agreement(test, judged, champion),
         }
     return found
 
 
 def _measured(
-    lifecycle: LifecycleDeclaration, train: pl.DataFrame, test: pl.DataFrame, model: FittedModel
+    lifecycle: LifecycleDeclaration, learnt: np.ndarray, scores: np.ndarray, test: pl.DataFrame, model: FittedModel
 ) -> dict[str, float | None]:
-    share = lifecycle.model.evaluation.share
-    lies = anomaly_metrics(model.score(test), reference=model.score(train), share=share)
+    lies = anomaly_metrics(scores, reference=learnt, share=lifecycle.model.evaluation.share)
     clusters = _clusters(model, test)
     return lies if clusters is None else {**lies, **cluster_metrics(*clusters, seed=lifecycle.model.seed)}
 
 
 def _intervals(
-    lifecycle: LifecycleDeclaration, train: pl.DataFrame, test: pl.DataFrame, model: FittedModel
+    lifecycle: LifecycleDeclaration, learnt: np.ndarray, scores: np.ndarray, test: pl.DataFrame
 ) -> dict[str, tuple[float, float] | None]:
     """Of the anomaly metrics, by drawing days; none with fewer than two days."""
     days = test[lifecycle.dataset.time].dt.date()
-    parts = [model.score(test.filter(days == day)) for day in days.unique().sort()]
+    parts = [scores[(days == day).to_numpy()] for day in days.unique().sort()]
     if len(parts) < 2:
         return {}
-    reference, share = model.score(train), lifecycle.model.evaluation.share
+    share = lifecycle.model.evaluation.share
     draw = np.random.default_rng(lifecycle.model.seed)
     drawn = []
     for _ in range(_RESAMPLES):
         chosen = np.concatenate([parts[i] for i in draw.integers(0, len(parts), len(parts))])
-        drawn.append(anomaly_metrics(chosen, reference=reference, share=share))
+        drawn.append(anomaly_metrics(chosen, reference=learnt, share=share))
     beyond = (1 - lifecycle.model.evaluation.intervals.level) / 2
     found: dict[str, tuple[float, float] | None] = {}
     for name in ("separation", "exceeding"):
