@@ -32,7 +32,7 @@ FORMAT = 1
 _SQLITE = b"SQLite format 3\0"
 # Parts of a database that its copy has taken in already.
 _BESIDE = ("-wal", "-shm", "-journal")
-_NAME = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+_NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}")
 
 
 class BackupError(ValueError):
@@ -70,7 +70,7 @@ def back_up(home: Home, place: str) -> Backup:
             storage.write(_object(digest), content)
             sent += len(content)
         listed[name] = {"sha256": digest, "size": len(content)}
-    name = f"{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+    name = f"{now:%Y%m%dT%H%M%S.%fZ}-{uuid.uuid4().hex[:8]}"
     document = {
         "format": FORMAT,
         "made_by": version("mdlc-assets"),

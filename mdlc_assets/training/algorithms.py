@@ -25,6 +25,7 @@ from mdlc_assets.training.estimators import (
 )
 
 _BOOSTER, _SKOPS, _ABOUT = "model.ubj", "model.skops", "model.json"
+_SUMS = "model.sha256"
 
 
 class TrainingDataError(ValueError):
@@ -68,7 +69,7 @@ class FittedModel:
         return self.calibration.apply(scores) if self.calibration else scores
 
     def files(self) -> dict[str, bytes]:
-        """The model's files by name."""
+        """The model's files by name, with a list of their SHA-256 as `sha256sum` writes it."""
         about = {
             "algorithm": self.algorithm,
             "features": self.features,
@@ -83,7 +84,8 @@ class FittedModel:
             import skops.io
 
             found[_SKOPS] = skops.io.dumps(self.estimator)
-        return found
+        sums = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in found.items())
+        return {**found, _SUMS: "".join(sums).encode()}
 
     def digest(self) -> str:
         """SHA-256 in hex of what the model is; skops files themselves carry times and addresses."""
@@ -140,6 +142,7 @@ def _target(rows: pl.DataFrame, label: str) -> np.ndarray:
 def load_model(files: Mapping[str, bytes]) -> FittedModel:
     """A model from its files. Raises `ModelFileError`; never runs code from the files."""
     try:
+        _check_sums(files)
         about = json.loads(files[_ABOUT])
         boosted = _BOOSTER in files or about["algorithm"].startswith("xgboost")
         estimator = _booster(files[_BOOSTER]) if boosted else _sklearn(files[_SKOPS])
@@ -153,6 +156,14 @@ def load_model(files: Mapping[str, bytes]) -> FittedModel:
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:120]
         raise ModelFileError(f"the model's files cannot be read ({reason}). Mend: register it again.") from None
+
+
+def _check_sums(files: Mapping[str, bytes]) -> None:
+    """Refuse what is not whole before XGBoost sees it: it ends the process, or reads on, where a file is cut off."""
+    for line in files.get(_SUMS, b"").decode(errors="replace").splitlines():
+        digest, _, name = line.partition("  ")
+        if hashlib.sha256(files[name]).hexdigest() != digest:
+            raise ModelFileError(f"the model's file {name} is not what was written. Mend: register it again.")
 
 
 def _booster(content: bytes) -> Any:

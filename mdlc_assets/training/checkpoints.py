@@ -1,7 +1,8 @@
 """Checkpoints of boosting: what a machine that is taken away has done is not done again.
 
-A checkpoint is a booster of some rounds, `<fingerprint>-<rounds>.ubj`, written whole or not at all. The
-fingerprint is of the rows and hyperparameters, so that a training never goes on from another's trees.
+A checkpoint is a booster of some rounds, `<fingerprint>-<rounds>-<digest>.ubj`, written whole or not at all. The
+fingerprint is of the rows and hyperparameters, so that a training never goes on from another's trees; the digest is
+of the file's content, since XGBoost may end the process over one that was cut off.
 """
 
 from __future__ import annotations
@@ -52,10 +53,11 @@ class Checkpoints:
     def _save(self, booster: Any, mark: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         rounds = booster.num_boosted_rounds()
-        path = self.folder / f"{mark}-{rounds:06d}.ubj"
+        content = bytes(booster.save_raw("ubj"))
+        path = self.folder / f"{mark}-{rounds:06d}-{_digest(content)}.ubj"
         # Hidden until it is whole: SageMaker copies this folder away while training goes on.
         temporary = self.folder / f".{path.name}"
-        temporary.write_bytes(booster.save_raw("ubj"))
+        temporary.write_bytes(content)
         temporary.replace(path)
         for older in self.folder.glob(f"{mark}-*.ubj"):
             if older != path:
@@ -65,14 +67,18 @@ class Checkpoints:
         import xgboost
 
         for path in sorted(self.folder.glob(f"{mark}-*.ubj"), reverse=True):
-            booster = xgboost.Booster()
-            try:
-                booster.load_model(bytearray(path.read_bytes()))
-            except xgboost.core.XGBoostError:
+            content = path.read_bytes()
+            if not path.stem.endswith(f"-{_digest(content)}"):
                 # Cut off in the middle by whoever took the machine away: an older one, or none, must do.
                 continue
+            booster = xgboost.Booster()
+            booster.load_model(bytearray(content))
             return booster, booster.num_boosted_rounds()
         return None, 0
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 class _Told:

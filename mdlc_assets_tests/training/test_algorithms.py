@@ -73,11 +73,20 @@ def test_rows_without_the_features_are_refused(payments_fraud: LifecycleDeclarat
 @pytest.mark.parametrize("algorithm", ["xgboost", "random_forest"])
 def test_a_corrupt_file_is_named_and_runs_nothing(payments_fraud: LifecycleDeclaration, algorithm: str) -> None:
     files = fit(_model(payments_fraud, algorithm), _rows(), _FEATURES, "y").files()
-    for name in files:
+    for name in files.keys() - {"model.sha256"}:
         with pytest.raises(ModelFileError, match="Mend"):
             load_model({**files, name: files[name][: len(files[name]) // 2]})
         with pytest.raises(ModelFileError, match="Mend"):
             load_model({key: content for key, content in files.items() if key != name})
+
+
+def test_a_file_cut_off_anywhere_is_refused_before_xgboost_reads_it(payments_fraud: LifecycleDeclaration) -> None:
+    files = fit(_model(payments_fraud, "xgboost"), _rows(), _FEATURES, "y").files()
+    for end in range(0, len(files["model.ubj"]), 97):
+        with pytest.raises(ModelFileError, match=r"model\.ubj is not what was written"):
+            load_model({**files, "model.ubj": files["model.ubj"][:end]})
+    written_before = {key: content for key, content in files.items() if key != "model.sha256"}
+    assert load_model(written_before).digest() == load_model(files).digest()
 
 
 def test_hyperparameters_nobody_takes_are_named(payments_fraud: LifecycleDeclaration) -> None:

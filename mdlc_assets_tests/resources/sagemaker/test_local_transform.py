@@ -124,7 +124,7 @@ def test_a_hundred_megabytes_are_refused_before_they_are_read(service: SageMaker
         (packed(fit_model().files())[:-200], "the archive cannot be read"),
         (
             packed({**fit_model().files(), "model.ubj": b"{ spoilt"}),
-            "ended with code 1 before it answered /ping.*cannot be",
+            "ended with code 1 before it answered /ping.*is not what was written",
         ),
         (packed({"weights.bin": b"1"}), "ended with code 1 before it answered /ping.*the model lacks 'model.json'"),
     ],
