@@ -8,12 +8,16 @@ import gc
 import sys
 from collections.abc import Iterator
 
+# New objects before the youngest are looked through, and how many such rounds before older ones are.
+_SELDOM = (50_000, 50, 100)
+
 
 @contextlib.contextmanager
 def kept_for_good() -> Iterator[None]:
-    """No looking for garbage while definitions are made, which live as long as the process.
+    """No looking for garbage while definitions are made, which live as long as the process, and more seldom after it.
 
-    To look through them again and again while they grow takes a fifth of the time that hundreds of lifecycles need.
+    To look through them again and again while they grow takes a fifth of the time that hundreds of lifecycles need;
+    a code server then makes thousands of jobs of them, which live as long.
     """
     gc.disable()
     try:
@@ -21,6 +25,7 @@ def kept_for_good() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+        gc.set_threshold(*_SELDOM)
 
 
 @contextlib.contextmanager
