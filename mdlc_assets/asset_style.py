@@ -7,6 +7,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
+from types import CodeType
 from typing import Any, TypeVar, get_type_hints
 
 import dagster as dg
@@ -93,17 +94,38 @@ def plain_asset(
         "owners": [getattr(lifecycle.owners, stage)],
         "kinds": kinds or {"polars", "parquet"},
         "tags": {"mdlc/lifecycle": lifecycle.name, "mdlc/stage": stage},
-        "code_version": lifecycle.fingerprint(*_STAGE_PARTS[stage]),
+        "code_version": _code_versions(lifecycle)[stage],
     }
+
+
+class _Newest:
+    """The lifecycle that was asked about last, with its answers: a stage has several assets, made one after another."""
+
+    lifecycle: LifecycleDeclaration | None = None
+    versions: Mapping[Stage, str] = {}
+
+
+def _code_versions(lifecycle: LifecycleDeclaration) -> Mapping[Stage, str]:
+    if _Newest.lifecycle is not lifecycle:
+        versions = {stage: lifecycle.fingerprint(*parts) for stage, parts in _STAGE_PARTS.items()}
+        _Newest.versions, _Newest.lifecycle = versions, lifecycle
+    return _Newest.versions
+
+
+_READ: dict[tuple[str, CodeType], tuple[dict[str, Any], inspect.Signature]] = {}
 
 
 def read_once(function: F) -> F:
     """Below `@dg.asset` and its like: keeps the function's types and signature with it.
 
     Dagster asks for them some seventeen times for each function, a seventh of the time that definitions take to load.
+    What the next lifecycle makes of the same lines of code has the same ones.
     """
-    function.__annotations__ = get_type_hints(function)
-    function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
+    code = function.__code__
+    if (known := _READ.get((code.co_filename, code))) is None:
+        function.__annotations__ = get_type_hints(function)
+        known = _READ[code.co_filename, code] = function.__annotations__, inspect.signature(function)
+    function.__annotations__, function.__signature__ = known  # type: ignore[attr-defined]
     return function
 
 

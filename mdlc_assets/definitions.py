@@ -8,10 +8,8 @@ Shipped lifecycles lie in `mdlc_assets/lifecycles`; a team's own in folders that
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import dagster as dg
 
 from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import ModelLifecycle, load_lifecycle
+from mdlc_assets.loading import kept_for_good, types_resolved_once
 from mdlc_assets.resources.alerts import Alerts
 from mdlc_assets.resources.captured import CapturedDecisions
 from mdlc_assets.resources.catalogue import Catalogue
@@ -75,21 +74,8 @@ def build_definitions(
     return dg.Definitions.merge(bound, *(lifecycle.definitions() for lifecycle in chosen))
 
 
-@contextlib.contextmanager
-def kept_for_good() -> Iterator[None]:
-    """No looking for garbage while definitions are made, which live as long as the process.
-
-    To look through them again and again while they grow takes a fifth of the time that hundreds of lifecycles need.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
 @dg.definitions
 @kept_for_good()
+@types_resolved_once()
 def defs() -> dg.Definitions:
     return build_definitions()

@@ -17,8 +17,9 @@ from typing import Any
 
 import dagster as dg
 
-from mdlc_assets.definitions import build_definitions, embedded_resources, kept_for_good
+from mdlc_assets.definitions import build_definitions, embedded_resources
 from mdlc_assets.home import Home
+from mdlc_assets.loading import kept_for_good, types_resolved_once
 from mdlc_assets.resources.alerts import Alerts
 from mdlc_assets.resources.catalogue import Catalogue
 from mdlc_assets.resources.lake import Lake
@@ -69,5 +70,6 @@ def resources_here(home: Home, environment: Mapping[str, str]) -> dict[str, Any]
 
 @dg.definitions
 @kept_for_good()
+@types_resolved_once()
 def defs() -> dg.Definitions:
     return build_definitions(resource_overrides=production_resources(os.environ))

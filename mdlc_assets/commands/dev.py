@@ -20,16 +20,20 @@ _RELOAD = """mutation { reloadWorkspace { __typename ... on Workspace { location
   name loadStatus locationOrLoadError { __typename ... on PythonError { message cause { message } } } } }
   ... on PythonError { message } } }"""
 
+_HOST = "127.0.0.1"
+
 
 @click.command()
 @click.option("--port", default=3000, show_default=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Dagster's UI has no login of its own.")
 @click.option("--reload/--no-reload", default=True, show_default=True, help="Take in what changes.")
-def dev(port: int, host: str, reload: bool) -> None:
+def dev(port: int, reload: bool) -> None:
     """Open the Dagster UI, with sensors and schedules, on the local state.
 
     Changed declarations and code are taken in at once, without a restart; what is wrong with them is said here and in
     the UI. Ctrl-C, or a SIGTERM, ends it with all its processes; runs that are under way end too.
+
+    Dagster's UI has no login of its own, so it listens on loopback only. From another machine: ssh -L
+    3000:127.0.0.1:3000, or an installation out of deploy/, which has one.
 
     \b
     mdlc dev
@@ -38,12 +42,12 @@ def dev(port: int, host: str, reload: bool) -> None:
     from mdlc_assets.commands.shared import refuse_taken_port
     from mdlc_assets.home import Home
 
-    refuse_taken_port(host, port)
+    refuse_taken_port(_HOST, port)
     home = Home()
     home.prepare()
     environment = {**os.environ, "DAGSTER_HOME": str(home.dagster), "MDLC_HOME": str(home.root)}
-    pages = _serve_pages(home.reports, host, port + 1)
-    environment |= {"MDLC_DAGSTER_URL": f"http://{host}:{port}", "MDLC_REPORTS_URL": pages}
+    pages = _serve_pages(home.reports, port + 1)
+    environment |= {"MDLC_DAGSTER_URL": f"http://{_HOST}:{port}", "MDLC_REPORTS_URL": pages}
     # Dagster would rather be called as `dg dev`, and warns; that wants a project of its own.
     command = [
         sys.executable,
@@ -55,15 +59,15 @@ def dev(port: int, host: str, reload: bool) -> None:
         "-w",
         str(_workspace(home.dagster)),
         "-h",
-        host,
+        _HOST,
         "-p",
         str(port),
     ]
-    click.echo(f"Dagster on http://{host}:{port} (state in {home.root}); reports on {pages}; stop both with Ctrl-C")
+    click.echo(f"Dagster on http://{_HOST}:{port} (state in {home.root}); reports on {pages}; stop both with Ctrl-C")
     over = threading.Event()
     with _ended_by_signals(command, environment) as process:
         if reload:
-            threading.Thread(target=_reload_on_change, args=(f"http://{host}:{port}", over), daemon=True).start()
+            threading.Thread(target=_reload_on_change, args=(f"http://{_HOST}:{port}", over), daemon=True).start()
         try:
             code = process.wait()
         except KeyboardInterrupt:
@@ -83,7 +87,7 @@ def _workspace(folder: Path) -> Path:
     return made
 
 
-def _serve_pages(folder: Path, host: str, port: int) -> str:
+def _serve_pages(folder: Path, port: int) -> str:
     """Serve the reports, which a browser does not open as files from a page that came over HTTP. Gives the address."""
     from functools import partial
     from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -95,12 +99,12 @@ def _serve_pages(folder: Path, host: str, port: int) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     serve = partial(Quiet, directory=str(folder))
     try:
-        server = ThreadingHTTPServer((host, port), serve)
+        server = ThreadingHTTPServer((_HOST, port), serve)
     except OSError:
         # Taken: any other does, since links are made with the address.
-        server = ThreadingHTTPServer((host, 0), serve)
+        server = ThreadingHTTPServer((_HOST, 0), serve)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    return f"http://{host}:{server.server_port}"
+    return f"http://{_HOST}:{server.server_port}"
 
 
 @contextmanager

@@ -28,10 +28,12 @@ def front_page(summaries: Sequence[dict[str, Any]]) -> str:
 def _trend(summary: dict[str, Any]) -> str:
     figure, axes = plots.new_figure(4.4, 1.5)
     days = [date.fromisoformat(day) for day in summary["realised"]]
-    axes.plot(plots.dates(days), list(summary["realised"].values()), ".-", color=plots.BLUE)
+    values = list(summary["realised"].values())
+    axes.plot(plots.dates(days), values, ".-", color=plots.BLUE)
     if summary["promised"] is not None:
         axes.axhline(summary["promised"], color=plots.GREY, ls="--", lw=1)
-    axes.set_ylim(0, 1)
+    # Most metrics lie from 0 to 1; an error in units, or a gain that is a loss, does not.
+    axes.set_ylim(min([0, *values]), max([1, *values]))
     if days:
         plots.by_day(axes)
     return themed_svg(figure, f"{summary['metric']} realised by day; dashed: promised by the gate")

@@ -68,6 +68,10 @@ def _broken_data(lifecycle: LifecycleDeclaration, found: Figures) -> list[Proble
                 max((rule["observed"] or 0.0 for rule in broken), default=1.0),
             )
         ]
+    names = {rule["rule"] for rule in broken}
+    since = _first_of_spell(
+        found, found.quality, lambda said: any(one["rule"] in names and not one["passed"] for one in said["rules"])
+    )
     return [
         Problem(
             "quality_warning",
@@ -76,7 +80,7 @@ def _broken_data(lifecycle: LifecycleDeclaration, found: Figures) -> list[Proble
             why,
             "Look at the rule at the next opportunity; the day went on.",
             owner,
-            found.day.isoformat(),
+            since,
         )
     ]
 

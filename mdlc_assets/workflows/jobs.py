@@ -9,6 +9,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from mdlc_assets.asset_style import asset_key
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.workflows.narrow_jobs import NarrowJob
 
 # What each workflow materialises. The partition is the day of the events, but for training, where it
 # is the day as of which the model is made.
@@ -82,7 +83,7 @@ def job_name(lifecycle: LifecycleDeclaration, workflow: str) -> str:
 
 def lifecycle_jobs(lifecycle: LifecycleDeclaration) -> dict[str, UnresolvedAssetJobDefinition]:
     """The jobs by workflow name."""
-    jobs = {}
+    jobs: dict[str, UnresolvedAssetJobDefinition] = {}
     for workflow, (description, names) in _WORKFLOWS.items():
         if workflow in ("labels", "monitor") and not lifecycle.labels.column:
             continue
@@ -94,9 +95,9 @@ def lifecycle_jobs(lifecycle: LifecycleDeclaration) -> dict[str, UnresolvedAsset
         if lifecycle.deployment.real_time is None and workflow == "real_time_inference":
             selected.remove("endpoint")
         selection: dg.AssetSelection = dg.AssetSelection.assets(*(asset_key(lifecycle, name) for name in selected))
-        jobs[workflow] = dg.define_asset_job(
+        jobs[workflow] = NarrowJob(
             job_name(lifecycle, workflow),
-            selection=selection,
+            selection,
             description=description,
             # What the launchpad shows to begin with, so that a person fills in rather than writes.
             config=_approval(lifecycle) if workflow == "approve" else None,

@@ -67,6 +67,20 @@ def test_a_stopped_day_has_a_page_that_names_the_mend(
     assert "nothing was scored" in page
 
 
+def test_a_warning_says_since_when_its_rule_is_broken(
+    payments_fraud: LifecycleDeclaration, lives: dict[str, Figures]
+) -> None:
+    found = lives["well"]
+    quality = dict(found.quality)
+    # Another rule warned the day before it began; that is another story.
+    for ago, name in ((0, "amount_usual"), (1, "amount_usual"), (2, "rows_usual")):
+        day = found.day - timedelta(days=ago)
+        warned = {**quality[day]["rules"][0], "rule": name, "severity": "warn", "passed": False, "text": "unusual."}
+        quality[day] = {**quality[day], "rules": [warned]}
+    (problem,) = problems_of(payments_fraud, replace(found, quality=quality))
+    assert (problem.key, problem.since) == ("quality_warning", str(found.day - timedelta(days=1)))
+
+
 def test_alerts_hold_no_example_of_a_customer(payments_fraud: LifecycleDeclaration, lives: dict[str, Figures]) -> None:
     found = lives["stopped"]
     report = found.quality[found.day]
