@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from datetime import date, timedelta
 from pathlib import Path
@@ -17,6 +15,7 @@ from mdlc_assets.declaration.dataset import Dataset, Labels
 from mdlc_assets.declaration.deployment import Deployment
 from mdlc_assets.declaration.errors import DeclarationError, Problem, explain
 from mdlc_assets.declaration.features import Features
+from mdlc_assets.declaration.fingerprint import fingerprint_of
 from mdlc_assets.declaration.model import Model
 from mdlc_assets.declaration.monitoring import Monitoring
 from mdlc_assets.declaration.owners import Owners
@@ -134,7 +133,7 @@ class LifecycleDeclaration(Declared):
         """
         how = {"features": {"engine", "spark_above"}}
         content = self.model_dump(mode="json", include=set(parts) or None, exclude=how)
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+        return fingerprint_of(content)
 
 
 def read_declaration(path: Path | str) -> LifecycleDeclaration:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.declaration.fingerprint import fingerprint_of
 from mdlc_assets.lifecycle import load_lifecycle
 from mdlc_assets_tests.conftest import SHIPPED
 
@@ -42,3 +43,15 @@ def test_another_engine_leaves_the_fingerprint(payments_fraud: LifecycleDeclarat
     other = payments_fraud.model_copy(update={"features": features})
     assert other.fingerprint() == payments_fraud.fingerprint()
     assert other.fingerprint("features") == payments_fraud.fingerprint("features")
+
+
+def test_an_option_of_a_later_version_leaves_the_fingerprint_until_it_is_used(
+    payments_fraud: LifecycleDeclaration,
+) -> None:
+    decisions = payments_fraud.decisions.model_dump(mode="json")
+    assert fingerprint_of({"decisions": decisions}) == payments_fraud.fingerprint("decisions")
+    younger = decisions.pop("act_within")
+    assert fingerprint_of({"decisions": dict(decisions)}) == payments_fraud.fingerprint("decisions")
+    used = payments_fraud.decisions.model_copy(update={"act_within": timedelta(hours=1)})
+    assert younger == "2d"
+    assert payments_fraud.model_copy(update={"decisions": used}).fingerprint() != payments_fraud.fingerprint()
