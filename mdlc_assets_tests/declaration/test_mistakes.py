@@ -26,7 +26,7 @@ def _customers(column: str, *, entity: str = "customer_id", feed: str = "custome
         ("[1d, 7d, 30d]", "[1 day]", "features.windows.0.windows.0", "'1 day'", "7d"),
         ("mean(amount)", "avg(amount)", "features.windows.0.aggregate", "avg(amount)", "mean"),
         ("mean(amount)", "mean", "features.windows.0.aggregate", "mean", "mean(column)"),
-        ("team:fraud-platform", "bob", "owners.deployment", "'bob'", "team:payments-data"),
+        ("team:fraud-platform", "bob", "owners.deployment", "'bob'", "team:my-team"),
         ("entity: terminal_id", "entity: terminal", "features.windows.1.entity", "'terminal'", "terminal_id"),
         ("delay: 7d\n        aggregate", "delay: 3d\n        aggregate", "windows.1.delay", "'3d'", "delay"),
         ("delay: 7d\n        aggregate", "aggregate", "windows.1.delay", "'0s'", "delay"),
