@@ -45,7 +45,7 @@ def _customers(column: str, *, entity: str = "customer_id", feed: str = "custome
             "customer_id",
         ),
         (_SOURCES, _customers("amount"), "attributes.customers.columns", "'amount'", "another name"),
-        (_SOURCES, _customers("segment", feed="labels"), "attributes.labels", "'labels'", "such as customers"),
+        (_SOURCES, _customers("segment", feed="labels"), "attributes.labels", "'labels'", "such as machines"),
         ("change: grows_by_day", "change: never_jumps", "entities.0.max_change", "None", "max_change: ..."),
         ("change: grows_by_day", "change: grows", "quality.entities.0.change", "'grows'", "grows_by_day"),
         ("change: grows_by_day", "change: never_sticks\n        stuck_days: 20", "look_back_days", "7", "at least 19"),
