@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,18 +29,18 @@ import pytest
 import yaml
 from dagster._core.test_utils import environ
 
-from mdlc_assets.demo.feed import SimulatedFeed
 from mdlc_assets.demo.loop import Loop, open_loop
 from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import load_lifecycle
 from mdlc_assets.resources.registry import Registry
 from mdlc_assets.resources.registry_client import open_client
+from mdlc_assets.testing import sample_labels, sample_rows
 from mdlc_assets_tests.conftest import SHIPPED
 from mdlc_assets_tests.deploy.database import PASSWORD, connection, free_port
 
 pytestmark = pytest.mark.slow
 _DEPLOY = Path(__file__).parents[2] / "deploy"
-_DAYS, _SCORED = 8, 2
+_DAYS, _SCORED, _ROWS = 7, 2, 400
 _KILLED, _OTHER = "first_fraud", "second_fraud"
 _PATIENCE = 600
 """Seconds for one thing to happen, on a machine that has other work to do."""
@@ -95,7 +95,7 @@ class _Server:
         while not (found := what()):
             assert time.monotonic() < end, self.said.read_text()[-3000:]
             assert all(process.poll() is None for process in self.processes), self.said.read_text()[-3000:]
-            time.sleep(0.1)
+            time.sleep(0.05)
         return found
 
     def succeeded(self, *runs: str) -> None:
@@ -131,14 +131,18 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, Home
         (root / "lifecycles" / name / "defs.yaml").write_text(yaml.safe_dump(declared, sort_keys=False))
     serial, served = Home(root / "serial"), Home(root / "served")
     lifecycle = load_lifecycle(root / "lifecycles" / _KILLED / "defs.yaml").declaration
-    feed = SimulatedFeed(serial.landing, lifecycle, _DAYS + _SCORED)
-    for day in feed.days:
-        feed.deliver(day)
-        feed.deliver_labels(day)
+    days = [lifecycle.dataset.start + timedelta(days=i) for i in range(_DAYS + _SCORED)]
+    for feed in ("transactions", "labels"):
+        (serial.landing / _KILLED / feed).mkdir(parents=True)
+    for day in days:
+        events = sample_rows(lifecycle, day, _ROWS)
+        events.write_parquet(serial.landing / _KILLED / "transactions" / f"{day}.parquet")
+        labels = sample_labels(lifecycle, events, seed=day.toordinal())
+        labels.write_parquet(serial.landing / _KILLED / "labels" / f"{day}.parquet")
     for name in (_KILLED, _OTHER):
         shutil.copytree(serial.landing / _KILLED, served.landing / name)
     with environ({"MDLC_LIFECYCLES": str(root / "lifecycles"), "MDLC_HOME": str(served.root)}):
-        yield serial, served, feed.days
+        yield serial, served, days
 
 
 @pytest.fixture(scope="module")
@@ -247,10 +251,9 @@ def test_a_worker_is_killed_in_the_midst_of_a_history(
 
     both = [server.launch(name, "labels", first, last) for name in (_KILLED, _OTHER)]
     histories = {name: server.launch(name, "history", first, last) for name in (_KILLED, _OTHER)}
-    # In the midst of it: a day is written, most is still to be done.
-    written = home.lake / _KILLED / "validated"
-    server.until(lambda: len(list(written.glob("date=*/part-0.parquet"))) > 0)
+    # In the midst of it: a day is written, the features are still to be done.
     worker = server.until(lambda: _worker(server.instance, histories[_KILLED]))
+    server.until(lambda: list((home.lake / _KILLED / "validated").glob("date=*/part-0.parquet")))
     os.kill(worker, signal.SIGKILL)
     again = server.until(lambda: _retry(server.instance, histories[_KILLED]))
     server.succeeded(*both, histories[_OTHER], again)
