@@ -168,6 +168,13 @@ class Deployment(Declared):
     batch: Batch = Batch()
     real_time: RealTime | None = RealTime()
     service: Service = Service()
+    package_group: str | None = Field(
+        default=None,
+        max_length=63,
+        pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*$",
+        description="A SageMaker model package group that shows the registry's versions, approved and rejected as "
+        "here. Nothing else may add versions to it.",
+    )
 
     @model_validator(mode="after")
     def _service_has_its_model(self) -> Deployment:

@@ -16,6 +16,7 @@ _ADDED_LATER: Mapping[str, Any] = {
     "model.evaluation.baseline": None,
     "model.evaluation.share": 0.01,
     "deployment.real_time.multi_model": None,
+    "deployment.package_group": None,
     "deployment.service.model": "process",
     "deployment.service.fallback.model_ms": 500.0,
     "decisions.act_within": "2d",

@@ -62,6 +62,13 @@ class LifecycleDeclaration(Declared):
             object.__setattr__(self, "model", model)
             object.__setattr__(self, "monitoring", monitoring)
         refuse_misfits(self.labels, self.model, self.monitoring, self.features.names())
+        if self.deployment.package_group and self.model.algorithm.startswith("arn:"):
+            raise refuse(
+                "a Marketplace algorithm's models have packages of their own already",
+                "leave package_group out",
+                field="deployment.package_group",
+                value=self.deployment.package_group,
+            )
         self._refuse_unknown([*self.dataset.columns, *self.labels.columns])
         return self
 

@@ -55,11 +55,11 @@ def endpoint_plan(
     return EndpointPlan(
         lifecycle,
         declared,
-        _served(registry, sagemaker, lifecycle, champion),
+        served_archive(registry, sagemaker, lifecycle, champion),
         sagemaker.own_image(),
         sagemaker.role_arn(),
         f"{sagemaker.bucket_address()}/capture/{lifecycle}",
-        _served(registry, sagemaker, lifecycle, shadow) if shadow else None,
+        served_archive(registry, sagemaker, lifecycle, shadow) if shadow else None,
         {"mdlc:lifecycle": lifecycle},
     )
 
@@ -92,7 +92,8 @@ def _multi_model_plan(
     return plan
 
 
-def _served(registry: Registry, sagemaker: SageMaker, lifecycle: str, version: Version) -> Served:
+def served_archive(registry: Registry, sagemaker: SageMaker, lifecycle: str, version: Version) -> Served:
+    """A version with its model.tar.gz, which is in the bucket afterwards."""
     files = registry.files(version)
     model = load_any_model(files) if FOREIGN_FILE in files else None
     archive, image = (model.estimator, model.image) if isinstance(model, ForeignModel) else (packed(files), "")

@@ -15,6 +15,7 @@ from mdlc_assets.declaration.deployment import RealTime
 from mdlc_assets.deployment.approved import UnapprovedError, approved_champion, endpoint_plan, put_on_record
 from mdlc_assets.deployment.asking import address_of, endpoint_scores, probe
 from mdlc_assets.deployment.batch_jobs import score_days_there
+from mdlc_assets.deployment.packages import as_table, bring_up
 from mdlc_assets.deployment.predictions import (
     plot_numbers,
     plot_scores,
@@ -46,6 +47,8 @@ def deployment_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
     if lifecycle.deployment.real_time is not None:
         assets.append(_endpoint(lifecycle, lifecycle.deployment.real_time))
         checks.append(_answers_check(lifecycle))
+    if lifecycle.deployment.package_group:
+        assets.append(_model_packages(lifecycle, lifecycle.deployment.package_group))
     return dg.Definitions(assets=assets, asset_checks=checks)
 
 
@@ -222,6 +225,27 @@ def _endpoint(lifecycle: LifecycleDeclaration, declared: RealTime) -> dg.AssetsD
         return dg.MaterializeResult(metadata=metadata, check_results=[verdict])
 
     return endpoint
+
+
+def _model_packages(lifecycle: LifecycleDeclaration, group: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        **plain_asset(lifecycle, "deployment", "model_packages", kinds={"sagemaker"}),
+        deps=[asset_key(lifecycle, "champion")],
+        description=f"SageMaker's model package group {group}: each version of the registry as a package, approved or "
+        "rejected as the audit trail says. What is changed there is not taken over; what is missing is made again.",
+    )
+    @read_once
+    def model_packages(registry: Registry, sagemaker: SageMaker) -> dg.MaterializeResult:
+        try:
+            found = bring_up(sagemaker, registry, lifecycle.name, group)
+        except (ServiceError, ModelFileError) as error:
+            raise dg.Failure(description=str(error), allow_retries=False) from None
+        approved = [version for version, status, _ in found if status == "Approved"]
+        return dg.MaterializeResult(
+            metadata={"packages": dg.MetadataValue.md(as_table(found)), "approved": approved, "group": group}
+        )
+
+    return model_packages
 
 
 def _answers_check(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:

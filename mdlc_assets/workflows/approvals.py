@@ -10,7 +10,10 @@ from pydantic import Field
 
 from mdlc_assets.asset_style import asset_key, read_once
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.deployment.packages import bring_up
 from mdlc_assets.resources.registry import Registry, UnknownVersionError
+from mdlc_assets.resources.sagemaker.client import SageMaker
+from mdlc_assets.resources.sagemaker.faults import ServiceError
 from mdlc_assets.training.approval import ApprovalError, reject, rollback
 
 
@@ -34,10 +37,12 @@ def reject_job(lifecycle: LifecycleDeclaration, name: str) -> dg.JobDefinition:
 
     @dg.op(name=f"{lifecycle.name}__reject", description="Writes the refusal to the audit trail and to the registry.")
     @read_once
-    def refuse(context: dg.OpExecutionContext, config: RejectConfig, registry: Registry) -> None:
+    def refuse(context: dg.OpExecutionContext, config: RejectConfig, registry: Registry, sagemaker: SageMaker) -> None:
         try:
             version = reject(registry, lifecycle, config.version, config.approver, config.reason, context.run_id)
-        except (ApprovalError, UnknownVersionError) as error:
+            if lifecycle.deployment.package_group:
+                bring_up(sagemaker, registry, lifecycle.name, lifecycle.deployment.package_group)
+        except (ApprovalError, UnknownVersionError, ServiceError) as error:
             raise dg.Failure(description=str(error), allow_retries=False) from None
         metadata: dict[str, Any] = {"rejected version": version.version, "by": config.approver, "reason": config.reason}
         context.log_event(
@@ -66,10 +71,14 @@ def rollback_job(lifecycle: LifecycleDeclaration, name: str) -> dg.JobDefinition
         description="Writes the rollback to the audit trail and points `champion` to the one before.",
     )
     @read_once
-    def take_back(context: dg.OpExecutionContext, config: RollbackConfig, registry: Registry) -> None:
+    def take_back(
+        context: dg.OpExecutionContext, config: RollbackConfig, registry: Registry, sagemaker: SageMaker
+    ) -> None:
         try:
             version = rollback(registry, lifecycle, config.approver, config.reason, context.run_id)
-        except (ApprovalError, UnknownVersionError) as error:
+            if lifecycle.deployment.package_group:
+                bring_up(sagemaker, registry, lifecycle.name, lifecycle.deployment.package_group)
+        except (ApprovalError, UnknownVersionError, ServiceError) as error:
             raise dg.Failure(description=str(error), allow_retries=False) from None
         context.log_event(
             dg.AssetMaterialization(

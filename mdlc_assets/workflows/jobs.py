@@ -92,6 +92,8 @@ def lifecycle_jobs(lifecycle: LifecycleDeclaration) -> dict[str, UnresolvedAsset
         selected = [*(lifecycle.dataset.attributes if "raw" in names else ()), *names]
         if lifecycle.model.gate.approval == "policy" and workflow in {"train", "retrain"}:
             selected.append("champion")
+        if lifecycle.deployment.package_group and workflow in {"train", "retrain", "approve"}:
+            selected.append("model_packages")
         if lifecycle.deployment.real_time is None and workflow == "real_time_inference":
             selected.remove("endpoint")
         selection: dg.AssetSelection = dg.AssetSelection.assets(*(asset_key(lifecycle, name) for name in selected))

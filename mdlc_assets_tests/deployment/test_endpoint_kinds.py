@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,11 @@ def test_lifecycles_share_an_endpoint_and_change_their_own_version_only(platform
     loans.register("2018-04-01", fit_model(7, tuple(FEATURES)))
     cards.approve(1)
     loans.approve(1)
+    client = cards.sagemaker.client("sagemaker")
+    # Cards had an endpoint to itself before: that goes once the model is asked at the shared one.
+    alone = Deployment(real_time=RealTime(health_seconds=120))
+    replace(cards, lifecycle=cards.lifecycle.model_copy(update={"deployment": alone})).run("endpoint")
+    assert [one["EndpointName"] for one in client.list_endpoints()["Endpoints"]] == ["cards"]
     for each in (cards, loans):
         version, verdict, said = _deployed(each.run("endpoint"), each.lifecycle.name)
         assert (version, verdict) == (1, "deployed")
@@ -123,7 +129,6 @@ def test_lifecycles_share_an_endpoint_and_change_their_own_version_only(platform
     assert after["loans"] == before["loans"]
     assert after["cards"].startswith("cards/v2-")
     # One endpoint, one model of SageMaker's, whatever there is behind.
-    client = cards.sagemaker.client("sagemaker")
     assert [one["EndpointName"] for one in client.list_endpoints()["Endpoints"]] == [SHARED]
     assert len(client.list_models()["Models"]) == len(client.list_endpoint_configs()["EndpointConfigs"]) == 1
 

@@ -60,7 +60,10 @@ class LocalModelPackages:
 
     def create_model_package(self, request: Document) -> Document:
         """The next version of a group, or a package by itself."""
-        document = {**request, "CreationTime": now(), "ModelPackageStatus": "Completed"}
+        token = request.get("ClientToken")
+        if token and (before := next((i for i in self.state.documents(PACKAGE) if i.get("token") == token), None)):
+            return {"ModelPackageArn": before["ModelPackageArn"]}
+        document = {**request, "CreationTime": now(), "ModelPackageStatus": "Completed", "token": token}
         details = {"Name": "status", "Status": "Completed"}
         document["ModelPackageStatusDetails"] = {"ValidationStatuses": [details], "ImageScanStatuses": []}
         group, name = request.get("ModelPackageGroupName"), request.get("ModelPackageName")

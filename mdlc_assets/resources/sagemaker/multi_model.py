@@ -91,7 +91,7 @@ def roll_out_model(
 
     `probe` asks a model and raises `AnswerError` when it gives none: then the archive is taken away, what
     was asked before still is, and an endpoint that nobody else uses is taken down. So it is when the service fails,
-    which is raised as `ServiceError`.
+    which is raised as `ServiceError`. Once the model is asked here, an endpoint of its own that it had before goes.
     """
     before = targets(sagemaker, plan.endpoint).get(plan.lifecycle, "")
     storage = sagemaker.storage(plan.prefix.removeprefix(sagemaker.bucket_address()).strip("/"))
@@ -101,6 +101,7 @@ def roll_out_model(
         if outcome.verdict in ("refused", "rolled back"):
             return RolledOut(outcome.verdict, before, before, outcome.why)
         if before == plan.target:
+            rollout.retire(_own(plan))
             return RolledOut("unchanged", before, before, "this version is asked already")
         probe(plan.target)
         arn = jobs.call("describe_endpoint", {"EndpointName": plan.endpoint})["EndpointArn"]
@@ -118,7 +119,13 @@ def roll_out_model(
     for name in storage.names(plan.lifecycle):
         if name not in (plan.target, before):
             storage.delete(name)
+    rollout.retire(_own(plan))
     return RolledOut("deployed", plan.target, before, f"version {plan.served.version} serves: it answered a probe row")
+
+
+def _own(plan: MultiModelPlan) -> EndpointPlan:
+    """The endpoint that the lifecycle had to itself before its declaration said otherwise."""
+    return EndpointPlan(plan.lifecycle, plan.declared, plan.served, plan.image, plan.role)
 
 
 def _leave(sagemaker: SageMaker, plan: MultiModelPlan, rollout: Rollout) -> None:

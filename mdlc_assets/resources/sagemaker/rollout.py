@@ -163,6 +163,24 @@ class Rollout:
         except (ClientError, ServiceError) as error:
             self.tell(f"the endpoint {plan.endpoint} may be billed. Mend: delete it at SageMaker. {error}")
 
+    def retire(self, plan: EndpointPlan) -> bool:
+        """Delete the lifecycle's endpoint, its configurations and its models; says whether there was one.
+
+        One that is not tagged as the lifecycle's is somebody else's, and stays.
+        """
+        found = self._describe(plan)
+        if found is None:
+            return False
+        tags = self.sagemaker.call("list_tags", {"ResourceArn": found["EndpointArn"]})["Tags"]
+        if {"Key": "mdlc:lifecycle", "Value": plan.lifecycle} not in tags:
+            return False
+        self._settled(plan)
+        self.scaling.gone("deregister_scalable_target", unscaled_request(plan.endpoint))
+        self._delete_endpoint(plan)
+        self.clean_up(plan, set())
+        self.tell(f"deleted the endpoint {plan.endpoint}: the declaration serves the model otherwise")
+        return True
+
     def clean_up(self, plan: EndpointPlan, kept: set[str]) -> None:
         """Delete configurations of this endpoint that are not among `kept`, and models that none of those names."""
         configs = self._listed("list_endpoint_configs", "EndpointConfigs", "EndpointConfigName", plan)

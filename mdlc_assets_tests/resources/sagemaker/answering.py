@@ -26,6 +26,7 @@ _AGAIN = {
     "CreateTrainingJob": _IN_USE,
     "CreateTransformJob": _IN_USE,
     "CreateModel": ("ValidationException", "Cannot create already existing model"),
+    "CreateModelPackageGroup": ("ValidationException", "Model Package Group already exists"),
     "CreateModelPackage": ("ConflictException", "Model Package already exists"),
     "CreateEndpointConfig": ("ValidationException", "Cannot create already existing endpoint configuration"),
     "CreateEndpoint": ("ValidationException", "Cannot create already existing endpoint"),
@@ -73,7 +74,8 @@ class Answering:
                 self._carry_out(name)
                 self._heard.add(name)
             raise ReadTimeoutError(endpoint_url="https://aws.invalid")
-        if name in self._heard and name in _AGAIN:
+        # A call that names itself by a token is answered as before.
+        if name in self._heard and name in _AGAIN and b'"ClientToken"' not in rest["params"]["body"]:
             self._heard.discard(name)
             return _refused(*_AGAIN[name])
         return self._carry_out(name)

@@ -8,11 +8,14 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mdlc_assets.declaration.deployment import Autoscaling, MultiModel, RealTime, RolloutAlarms
+from mdlc_assets.deployment.packages import bring_up
+from mdlc_assets.resources.registry import Version
 from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.resources.sagemaker.endpoint_requests import EndpointPlan, Served
 from mdlc_assets.resources.sagemaker.faults import ServiceError
@@ -102,6 +105,17 @@ def _roll_out_shared(service: SageMaker) -> RolledOut:
     return roll_out_model(service, SHARED, Rollout(service, _PACE[-1], lambda text: None), probe)
 
 
+def _packages(service: SageMaker) -> Any:
+    """Three versions: one approved, one rejected, one that waits and that the group lacks."""
+    trail = [{"action": action, "version": number, "who": "ann", "reason": "why"} for number, action in _JUDGED]
+    registry: Any = SimpleNamespace(
+        audit=lambda name: trail,
+        versions=lambda name: [Version(number, "run", "2018-08-01", f"d{number}", {}) for number in (1, 2, 3)],
+        files=lambda version: {"model.json": b"{}"},
+    )
+    return bring_up(service, registry, "card_fraud", "card-fraud", _PACE[-1])
+
+
 def _ask(service: SageMaker) -> Any:
     return served_version(service, "card_fraud"), ask_endpoint(service, "card_fraud", {})
 
@@ -116,6 +130,7 @@ def _endpoint(config: str, status: str, pending: str = "") -> dict[str, Any]:
 
 
 ABSENT = ("ValidationException", "Could not find endpoint")
+_JUDGED = ((1, "approve"), (2, "reject"))
 OLD, OLDER = "card-fraud-v2-before", "card-fraud-v1-first"
 JOBS = {
     "CreateTrainingJob": {"TrainingJobArn": ARN},
@@ -208,6 +223,27 @@ WORKFLOWS: dict[str, tuple[Workflow, dict[str, Any]]] = {
             "ListModels": {"Models": []},
             "ListTags": {"Tags": []},
             "InvokeEndpoint": {"Body": b"{}"},
+        },
+    ),
+    "model packages": (
+        _packages,
+        {
+            "ListModelPackageGroups": {"ModelPackageGroupSummaryList": []},
+            "CreateModelPackageGroup": {"ModelPackageGroupArn": ARN},
+            "ListModelPackages": {
+                "ModelPackageSummaryList": [
+                    {
+                        "ModelPackageDescription": f"Version {number} of card_fraud, as of 2018-08-01.",
+                        "ModelPackageArn": f"{ARN}/{number}",
+                        "ModelApprovalStatus": "PendingManualApproval",
+                        "ModelPackageStatus": "Completed",
+                        "CreationTime": NOW,
+                    }
+                    for number in (1, 2)
+                ]
+            },
+            "CreateModelPackage": {"ModelPackageArn": f"{ARN}/3"},
+            "UpdateModelPackage": {"ModelPackageArn": ARN},
         },
     ),
     "asking": (
