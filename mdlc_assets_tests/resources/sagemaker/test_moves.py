@@ -64,7 +64,7 @@ def test_what_is_left_goes_whole_and_somebody_elses_stays(service: SageMaker) ->
 def test_an_endpoint_on_instances_is_not_made_serverless_and_nothing_is_left_of_the_try(service: SageMaker) -> None:
     rollout = _served(service, [], plan(ALONE))
     before = _there(service)
-    with pytest.raises(MoveError, match="card-fraud runs on instances .*Mend: leave serverless out"):
+    with pytest.raises(MoveError, match=r"card-fraud runs on instances .*Mend: leave serverless out"):
         rollout.run(plan(RealTime(serverless=Serverless()), version=4))
     assert _there(service) == before
     assert rollout.retire(plan(ALONE))
