@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -26,13 +27,14 @@ _HOST = "127.0.0.1"
 @click.command()
 @click.option("--port", default=3000, show_default=True)
 @click.option("--reload/--no-reload", default=True, show_default=True, help="Take in what changes.")
-def dev(port: int, reload: bool) -> None:
-    """Open the Dagster UI, with sensors and schedules, on the local state.
+@click.option("--mlflow/--no-mlflow", default=True, show_default=True, help="MLflow's UI on the registry, too.")
+def dev(port: int, reload: bool, mlflow: bool) -> None:
+    """Open the Dagster UI, with sensors and schedules, on the local state; MLflow's beside it.
 
     Changed declarations and code are taken in at once, without a restart; what is wrong with them is said here and in
     the UI. Ctrl-C, or a SIGTERM, ends it with all its processes; runs that are under way end too.
 
-    Dagster's UI has no login of its own, so it listens on loopback only. From another machine: ssh -L
+    Neither has a login of its own, so they listen on loopback only. From another machine: ssh -L
     3000:127.0.0.1:3000, or an installation out of deploy/, which has one.
 
     \b
@@ -63,9 +65,17 @@ def dev(port: int, reload: bool) -> None:
         "-p",
         str(port),
     ]
-    click.echo(f"Dagster on http://{_HOST}:{port} (state in {home.root}); reports on {pages}; stop both with Ctrl-C")
+    commands = [command]
+    said = f"Dagster on http://{_HOST}:{port} (state in {home.root}); reports on {pages}"
+    if mlflow:
+        other = _free_port(port + 2)
+        environment |= {"MDLC_MLFLOW_URL": f"http://{_HOST}:{other}"}
+        _make_tables(home.mlflow_uri)
+        commands.append(_mlflow_server(home.mlflow_uri, other))
+        said += f"; MLflow on http://{_HOST}:{other}"
+    click.echo(f"{said}; stop all with Ctrl-C")
     over = threading.Event()
-    with _ended_by_signals(command, environment) as process:
+    with _ended_by_signals(commands, environment) as process:
         if reload:
             threading.Thread(target=_reload_on_change, args=(f"http://{_HOST}:{port}", over), daemon=True).start()
         try:
@@ -107,29 +117,59 @@ def _serve_pages(folder: Path, port: int) -> str:
     return f"http://{_HOST}:{server.server_port}"
 
 
+def _free_port(wanted: int) -> int:
+    """The wanted port, or any other where it is taken: links are made with it."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            try:
+                probe.bind((_HOST, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise click.ClickException("no port is free. Mend: --no-mlflow, or stop what listens on this machine.")
+
+
+def _make_tables(address: str) -> None:
+    """MLflow's server and a first run that both made its tables would be in each other's way."""
+    if not Path(address.removeprefix("sqlite:///")).exists():
+        click.echo("MLflow's tables are made, once.")
+        subprocess.run([sys.executable, "-W", "ignore", "-m", "mlflow", "db", "upgrade", address], capture_output=True)
+
+
+def _mlflow_server(address: str, port: int) -> list[str]:
+    command = [sys.executable, "-W", "ignore", "-m", "mlflow", "server", "--backend-store-uri", address]
+    return [*command, "--host", _HOST, "--port", str(port), "--workers", "1"]
+
+
 @contextmanager
-def _ended_by_signals(command: Sequence[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Dagster in a group of its own, which ends when we are told to, and wholly.
+def _ended_by_signals(
+    commands: Sequence[Sequence[str]], environment: dict[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Dagster, and what comes after it, each in a group of its own, which ends when we are told to, and wholly.
 
     Where INT was ignored when Python started, as in the background of a shell script, Dagster ignores TERM too: it
     gives both one handler. So these signals have a handler before Dagster starts.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
-
+    processes: list[subprocess.Popen[bytes]] = []
     try:
-        yield process
+        for command in commands:
+            # What is beside Dagster says little that is worth a line among its own.
+            out = {} if not processes else {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            processes.append(subprocess.Popen(command, env=environment, start_new_session=True, **out))  # type: ignore[call-overload]
+        yield processes[0]
     finally:
         try:
-            process.send_signal(signal.SIGINT)
-            process.wait(timeout=_ENDS_WITHIN_S)
+            processes[0].send_signal(signal.SIGINT)
+            processes[0].wait(timeout=_ENDS_WITHIN_S)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             click.echo("Dagster does not end by itself, and is killed.", err=True)
         finally:
             # Also what outlives its parent: a code server that is still loading, a run that does not hear.
-            _kill_group(process.pid)
-            process.wait()
+            for process in processes:
+                _kill_group(process.pid)
+                process.wait()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -39,8 +39,7 @@ def print_summary(console: Console, loop: Loop, story: Story, told: Told, home: 
         ("All lifecycles", home.reports / "index.html"),
         ("Lake", home.lake / name),
         ("Alerts", home.root / "alerts"),
-        ("Dagster UI, on this very state", "make dev  (http://127.0.0.1:3000)"),
-        ("MLflow UI", f"mlflow ui --backend-store-uri {_short(home.mlflow_uri)}"),
+        ("Dagster UI, on this very state", "make dev  (http://127.0.0.1:3000; MLflow's on 3002)"),
     ):
         console.print(f"[bold]{text}:[/] {_short(where)}", highlight=False, soft_wrap=True)
     if told.failures:
