@@ -66,7 +66,10 @@ def online_daily(
         captured_decisions: CapturedDecisions,
     ):
         days, reason = lake.table(lifecycle.name, "features").days(), "there are no features yet"
-        chosen = set(captured_decisions.days(lifecycle.name)[-1:])
+        decided = captured_decisions.days(lifecycle.name)
+        # Today's are brought in as far as they have come; the newest day that is over is the one to be monitored.
+        today = context.scheduled_execution_time.date()
+        chosen = {*decided[-1:], *[day for day in decided if day < today][-1:]}
         try:
             for day in reversed(days[-_LOOKED_AT_DAYS:]):
                 if not (reason := not_comparable(lifecycle, online_store.store, day)):
