@@ -87,4 +87,3 @@ def thinned(one: Sketch, rows: int, seed: int) -> Sketch:
         mean = float(np.average(points, weights=weights))
         deviation = float(np.sqrt(np.average((points - mean) ** 2, weights=weights)))
     return Sketch(rows, counts[0] / rows, points, weights, mean, deviation, one.text)
-

@@ -11,7 +11,6 @@ from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.monitoring.sketch import Sketch
 from mdlc_assets.resources.alerts import Problem
 
-
 _ONLINE_LATE = timedelta(days=2)
 
 

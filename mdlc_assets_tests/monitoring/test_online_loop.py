@@ -1,4 +1,4 @@
-"""From an event posted to a real service to what the monitors say of online traffic, and what the policy makes of it."""
+"""From events posted to a real service to what the monitors say of online traffic, and what the policy does."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def _events(day: date, factor: float) -> list[dict[str, object]]:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, payments_fraud: LifecycleDeclaration) -> tuple[Lake, Path, Registry]:
+def world(
+    tmp_path_factory: pytest.TempPathFactory, payments_fraud: LifecycleDeclaration
+) -> tuple[Lake, Path, Registry]:
     """Fourteen healthy days in the lake, then a quiet and a shifted one that a real service decided over HTTP."""
     root, name = tmp_path_factory.mktemp("online"), payments_fraud.name
     lake, registry = Lake(root=str(root / "lake")), new_registry(root)
@@ -123,7 +125,7 @@ def test_quiet_online_traffic_is_quiet_and_is_held_against_its_labels(
     assert said[f"{OPEN}.no_drift"][0], said
     document = world[0].documents(payments_fraud.name, OPEN).read_document(_QUIET)
     assert (document["traffic"], document["judged"], document["model_version"]) == ("online", _ONLINE, 1)
-    assert document["marked"] == [] and {"amount", "score", "decision"} <= set(document["columns"])
+    assert document["marked"] == [] and {"amount", "score"} <= set(document["columns"])
     closed = world[0].documents(payments_fraud.name, CLOSED).read_document(_QUIET)
     positives = int((_amounts(_QUIET, _ONLINE) > 100).sum())
     assert (closed["rows"], closed["positives"], closed["learnt"]) == (_ONLINE, positives, False)
