@@ -77,7 +77,9 @@ def online_daily(
                     break
         except StoreAwayError as error:
             reason = str(error)
-        requests = [dg.RunRequest(partition_key=day.isoformat()) for day in sorted(chosen)]
+        # Dagster takes several requests of a tick only with keys; a day is looked at again on the next one.
+        keys = {day: f"online-day-{day}-as-of-{today}" for day in sorted(chosen)}
+        requests = [dg.RunRequest(run_key=key, partition_key=day.isoformat()) for day, key in keys.items()]
         return requests or dg.SkipReason(f"Nothing was decided, and nothing is compared: {reason}.")
 
     fill = dg.ScheduleDefinition(

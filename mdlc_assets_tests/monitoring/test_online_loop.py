@@ -16,6 +16,7 @@ import uvicorn
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.integration.online_assets import online_decisions_definitions
+from mdlc_assets.monitoring.assets import monitoring_definitions
 from mdlc_assets.monitoring.online_assets import online_monitoring_definitions
 from mdlc_assets.monitoring.online_loop import thinned
 from mdlc_assets.monitoring.online_record import CLOSED, OPEN
@@ -196,3 +197,35 @@ def test_the_policy_acts_on_online_traffic_only_where_it_is_declared_to() -> Non
     # What holds the policy back holds here too.
     stopped = replace(_WELL, online=OnlineDays(labelled=_BAD.labelled), stopped_days=[_WELL.today])
     assert decide(_POLICY, stopped).verdict == "stop"
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_the_day_s_verdict_reads_online_reports_where_it_is_declared_to(
+    payments_fraud: LifecycleDeclaration, tmp_path: Path, declared: bool
+) -> None:
+    online = payments_fraud.monitoring.online.model_copy(update={"retrain": declared})
+    lifecycle = payments_fraud.model_copy(
+        update={"monitoring": payments_fraud.monitoring.model_copy(update={"online": online})}
+    )
+    lake, name, metric = Lake(root=str(tmp_path)), lifecycle.name, lifecycle.monitoring.retrain.metric
+    today = date(2018, 6, 20)
+    lake.table(name, "batch_predictions").write_day(today, pl.DataFrame({"score": [0.1], "model_version": [1]}))
+    made = {"version": 1, "mdlc.refit": "2018-05-01 to 2018-05-20"}
+    lake.documents(name, "candidate_model").write_document(date(2018, 5, 25), made)
+    for back in range(10):
+        report = {
+            "model_version": 1,
+            "metrics": {metric: 0.1},
+            "promised": {metric: 0.6},
+            "promised_interval": [0.5, 0.7],
+            "recent": {"metrics": {metric: 0.1}, "days": 7, "interval": [0.05, 0.2]},
+        }
+        lake.documents(name, CLOSED).write_document(today - timedelta(days=7 + back), report)
+    defs = monitoring_definitions(lifecycle)
+    (asset,) = [one for one in defs.assets or () if one.key.path[1] == "retrain_decision"]  # type: ignore[union-attr]
+    assert (dg.AssetKey([name, CLOSED]) in asset.dependency_keys) == declared  # type: ignore[union-attr]
+    ran = dg.materialize([asset], partition_key=today.isoformat(), resources={"lake": lake})  # type: ignore[list-item]
+    assert ran.success
+    said = lake.documents(name, "retrain_decision").read_document(today)
+    assert said["verdict"] == ("retrain" if declared else "none")
+    assert said["reasons"][0].startswith("online, ") == declared and said.get("online", False) == declared

@@ -1,0 +1,35 @@
+"""The days that the schedule `_online_day` asks for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+
+from mdlc_assets import ModelLifecycle
+from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.definitions import build_definitions
+from mdlc_assets.home import Home
+
+
+def test_a_day_that_is_over_is_asked_for_beside_the_one_under_way(
+    payments_fraud: LifecycleDeclaration, tmp_path: Path
+) -> None:
+    home = Home(tmp_path)
+    for day in ("2018-06-18", "2018-06-19", "2018-06-20"):
+        folder = home.captured_decisions / payments_fraud.name / f"date={day}"
+        folder.mkdir(parents=True)
+        (folder / "1.jsonl").touch()
+    repository = build_definitions([ModelLifecycle(payments_fraud)], home=home).get_repository_def()
+    schedule = repository.get_schedule_def("payments_fraud_online_day")
+    when = datetime(2018, 6, 20, 10, tzinfo=UTC)
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        dg.build_schedule_context(
+            instance=instance, repository_def=repository, scheduled_execution_time=when
+        ) as context,
+    ):
+        asked = schedule.evaluate_tick(context).run_requests or ()
+    assert [one.partition_key for one in asked] == ["2018-06-19", "2018-06-20"]
+    assert len({one.run_key for one in asked}) == 2
