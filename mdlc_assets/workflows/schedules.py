@@ -67,9 +67,9 @@ def online_daily(
     ):
         days, reason = lake.table(lifecycle.name, "features").days(), "there are no features yet"
         decided = captured_decisions.days(lifecycle.name)
-        # Today's are brought in as far as they have come; the newest day that is over is the one to be monitored.
+        # A day that is not over is no partition yet.
         today = context.scheduled_execution_time.date()
-        chosen = {*decided[-1:], *[day for day in decided if day < today][-1:]}
+        chosen = set([day for day in decided if day < today][-1:])
         try:
             for day in reversed(days[-_LOOKED_AT_DAYS:]):
                 if not (reason := not_comparable(lifecycle, online_store.store, day)):
