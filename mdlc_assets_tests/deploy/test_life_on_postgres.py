@@ -1,6 +1,7 @@
-"""Histories on one server's settings: Postgres, code location, daemon and queue as processes, a killed worker.
+"""The life cycle on one server's settings: Postgres for all state; code location, daemon and queue as processes.
 
-Two lifecycles on the same files run beside each other; what they leave is compared with a serial run of one of them.
+Two lifecycles on the same files run beside each other, from history to monitoring, and a worker and then a whole code
+location are killed; what they leave is compared with a serial run of one of them.
 """
 
 from __future__ import annotations
@@ -14,34 +15,39 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import dagster as dg
 import httpx
+import polars as pl
 import pytest
 import yaml
 from dagster._core.test_utils import environ
 
-from mdlc_assets.demo.feed import SimulatedFeed
-from mdlc_assets.demo.loop import open_loop
+from mdlc_assets.demo.loop import Loop, open_loop
 from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import load_lifecycle
+from mdlc_assets.resources.registry import Registry
+from mdlc_assets.resources.registry_client import open_client
+from mdlc_assets.testing import sample_labels, sample_rows
 from mdlc_assets_tests.conftest import SHIPPED
-from mdlc_assets_tests.deploy.database import PASSWORD, free_port
+from mdlc_assets_tests.deploy.database import PASSWORD, connection, free_port
 
 pytestmark = pytest.mark.slow
 _DEPLOY = Path(__file__).parents[2] / "deploy"
-_DAYS = 8
+_DAYS, _SCORED, _ROWS = 7, 2, 400
 _KILLED, _OTHER = "first_fraud", "second_fraud"
 _PATIENCE = 600
 """Seconds for one thing to happen, on a machine that has other work to do."""
 _LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 _DATA = ("raw", "validated", "quarantine", "daily_metrics", "feature_state", "features", "labels")
+_AT_OWN_TIME = ("scored_at", "decided_at")
 
 
 @dataclass
@@ -52,7 +58,10 @@ class _Server:
     instance: dg.DagsterInstance
     web: str
     said: Path
+    tracking: str
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    start_runs: Callable[[], None] = lambda: None
+    """Code location and daemon are the first processes; when they were killed, this starts others."""
 
     def ask(self, query: str, variables: Mapping[str, Any] | None = None) -> dict[str, Any]:
         body = {"query": query, "variables": dict(variables or {})}
@@ -86,7 +95,7 @@ class _Server:
         while not (found := what()):
             assert time.monotonic() < end, self.said.read_text()[-3000:]
             assert all(process.poll() is None for process in self.processes), self.said.read_text()[-3000:]
-            time.sleep(0.1)
+            time.sleep(0.05)
         return found
 
     def succeeded(self, *runs: str) -> None:
@@ -111,21 +120,29 @@ def _is_failure(log: dg.EventLogEntry) -> bool:
 def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, Home, list[date]]]:
     """A serial home and the server's, with the same files landed for both lifecycles, which are declared alike."""
     root = tmp_path_factory.mktemp("life")
-    declared = yaml.safe_load((SHIPPED / "payments_fraud" / "defs.yaml").read_text())
+    declared = yaml.safe_load((SHIPPED / "payments_fraud" / "defs.yaml").read_text().replace("delay: 7d", "delay: 2d"))
+    model = declared["attributes"]["model"]
+    model["hyperparameters"] |= {"n_estimators": 8, "max_depth": 3}
+    model["windows"] = {"train_days": 3, "gap_days": 0, "test_days": 1}
+    model["gate"]["approval"] = "person"
     for name in (_KILLED, _OTHER):
         declared["attributes"]["name"] = name
         (root / "lifecycles" / name).mkdir(parents=True)
         (root / "lifecycles" / name / "defs.yaml").write_text(yaml.safe_dump(declared, sort_keys=False))
     serial, served = Home(root / "serial"), Home(root / "served")
     lifecycle = load_lifecycle(root / "lifecycles" / _KILLED / "defs.yaml").declaration
-    feed = SimulatedFeed(serial.landing, lifecycle, _DAYS)
-    for day in feed.days:
-        feed.deliver(day)
-        feed.deliver_labels(day)
+    days = [lifecycle.dataset.start + timedelta(days=i) for i in range(_DAYS + _SCORED)]
+    for feed in ("transactions", "labels"):
+        (serial.landing / _KILLED / feed).mkdir(parents=True)
+    for day in days:
+        events = sample_rows(lifecycle, day, _ROWS)
+        events.write_parquet(serial.landing / _KILLED / "transactions" / f"{day}.parquet")
+        labels = sample_labels(lifecycle, events, seed=day.toordinal())
+        labels.write_parquet(serial.landing / _KILLED / "labels" / f"{day}.parquet")
     for name in (_KILLED, _OTHER):
         shutil.copytree(serial.landing / _KILLED, served.landing / name)
     with environ({"MDLC_LIFECYCLES": str(root / "lifecycles"), "MDLC_HOME": str(served.root)}):
-        yield serial, served, feed.days
+        yield serial, served, days
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +154,11 @@ def server(homes: tuple[Home, Home, list[date]], databases: int) -> Iterator[_Se
     settings["local_artifact_storage"]["config"]["base_dir"] = str(home.root / "storage")
     # The daemon asks a minute later; the test need not wait that long.
     settings["run_monitoring"]["poll_interval_seconds"] = 1
+    settings["run_launcher"]["config"]["settle_seconds"] = 1
     folder, code, web = home.root / "server", free_port(), free_port()
     folder.mkdir(parents=True)
-    (home.root / "mlflow").mkdir()
+    tracking = _tracking(databases)
+    open_client(tracking)  # its tables are made once, before runs come together
     workspace = yaml.safe_load((_DEPLOY / "workspace.yaml").read_text())
     workspace["load_from"][0]["grpc_server"]["port"] = code
     (folder / "dagster.yaml").write_text(yaml.safe_dump(settings))
@@ -147,23 +166,45 @@ def server(homes: tuple[Home, Home, list[date]], databases: int) -> Iterator[_Se
     given = {
         **{"DAGSTER_HOME": str(folder), "DB_HOST": "127.0.0.1", "DB_USER": "dagster", "DB_PASSWORD": PASSWORD},
         "MDLC_CODE_HOST": "127.0.0.1",
+        **{"MDLC_LAKE": str(home.lake), "MDLC_LANDING": str(home.landing), "MDLC_PAGES": str(home.reports)},
+        **{"MLFLOW_TRACKING_URI": tracking, "MDLC_ARTIFACTS": str(home.mlflow_artifacts)},
     }
     binaries, there = Path(sys.executable).parent, ["-w", str(folder / "workspace.yaml")]
     commands = [
-        [str(binaries / "dagster"), "api", "grpc", "-m", "mdlc_assets.definitions", "-h", "127.0.0.1", "-p", f"{code}"],
-        [str(binaries / "dagster-webserver"), *there, "-h", "127.0.0.1", "-p", f"{web}"],
+        [str(binaries / "dagster"), "api", "grpc", "-m", "mdlc_assets.production", "-h", "127.0.0.1", "-p", f"{code}"],
         [str(binaries / "dagster-daemon"), "run", *there],
+        [str(binaries / "dagster-webserver"), *there, "-h", "127.0.0.1", "-p", f"{web}"],
     ]
     with environ(given), contextlib.ExitStack() as stack, (home.root / "said").open("w") as said:
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(folder)))
-        server = _Server(home, instance, f"http://127.0.0.1:{web}", home.root / "said")
+        server = _Server(home, instance, f"http://127.0.0.1:{web}", home.root / "said", tracking)
         stack.callback(_end, server.processes)
-        for number, command in enumerate(commands):
-            server.processes.append(subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True))
-            if number == 0:
-                server.until(lambda: _listens(code))
+
+        def start(number: int) -> None:
+            server.processes.append(
+                subprocess.Popen(commands[number], stdout=said, stderr=said, start_new_session=True)
+            )
+
+        def start_runs() -> None:
+            start(0)
+            server.until(lambda: _listens(code))
+            start(1)
+
+        server.start_runs = start_runs
+        start_runs()
+        start(2)
         server.until(lambda: _has_jobs(server))
         yield server
+
+
+def _tracking(port: int) -> str:
+    """The address of a database of its own: another test looks at what is in MLflow's."""
+    import psycopg2
+
+    with contextlib.closing(connection(port, "postgres", psycopg2)) as opened:
+        opened.autocommit = True
+        opened.cursor().execute("CREATE DATABASE life")
+    return f"postgresql+psycopg2://dagster:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/life?sslmode=require"
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -195,17 +236,24 @@ def _has_jobs(server: _Server) -> bool:
     return False
 
 
-def test_nothing_is_lost_or_doubled(homes: tuple[Home, Home, list[date]], server: _Server) -> None:
-    serial, home, days = homes
-    first, last = days[0], days[-1]
-    labelled = last - timedelta(days=7)
+@pytest.fixture(scope="module")
+def serial(homes: tuple[Home, Home, list[date]]) -> Loop:
+    """The first of both in this process, one run after the other."""
+    home, served, _ = homes
+    return open_loop(load_lifecycle(served.root.parent / "lifecycles" / _KILLED / "defs.yaml"), home)
 
-    both = [server.launch(name, "labels", first, labelled) for name in (_KILLED, _OTHER)]
+
+def test_a_worker_is_killed_in_the_midst_of_a_history(
+    homes: tuple[Home, Home, list[date]], server: _Server, serial: Loop
+) -> None:
+    _, home, days = homes
+    first, last = days[0], days[_DAYS - 1]
+
+    both = [server.launch(name, "labels", first, last) for name in (_KILLED, _OTHER)]
     histories = {name: server.launch(name, "history", first, last) for name in (_KILLED, _OTHER)}
-    # In the midst of it: a day is written, most is still to be done.
-    written = home.lake / _KILLED / "validated"
-    server.until(lambda: len(list(written.glob("date=*/part-0.parquet"))) > 0)
+    # In the midst of it: a day is written, the features are still to be done.
     worker = server.until(lambda: _worker(server.instance, histories[_KILLED]))
+    server.until(lambda: list((home.lake / _KILLED / "validated").glob("date=*/part-0.parquet")))
     os.kill(worker, signal.SIGKILL)
     again = server.until(lambda: _retry(server.instance, histories[_KILLED]))
     server.succeeded(*both, histories[_OTHER], again)
@@ -213,27 +261,83 @@ def test_nothing_is_lost_or_doubled(homes: tuple[Home, Home, list[date]], server
     assert killed is not None
     assert killed.status is dg.DagsterRunStatus.FAILURE
 
-    loop = open_loop(load_lifecycle(home.root.parent / "lifecycles" / _KILLED / "defs.yaml"), serial)
-    ran = [loop.run("labels", first, labelled), loop.run("history", first, last)]
+    ran = [serial.run("labels", first, last), serial.run("history", first, last)]
     assert all(one.success for one in ran), [one.error for one in ran]
-    expected = _tables(serial, _KILLED)
-    assert {name.split("/")[0] for name in expected} >= set(_DATA)
-    assert _tables(home, _KILLED) == expected
-    assert _tables(home, _OTHER) == expected
+    assert {name.split("/")[0] for name in _tables(homes[0], _KILLED)} >= set(_DATA)
+    _agree(homes)
 
+
+def test_code_location_and_daemon_are_killed_with_all_runs_in_the_midst_of_training(
+    homes: tuple[Home, Home, list[date]], server: _Server, serial: Loop
+) -> None:
+    _, _, days = homes
+    trained = [server.launch(name, "train", days[_DAYS - 1]) for name in (_KILLED, _OTHER)]
+    workers = []
+    for run in trained:
+        # Held where it is, so that neither is over before both have begun.
+        server.until(lambda run=run: _is(server.instance, run, dg.DagsterRunStatus.STARTED))
+        workers.append(server.until(lambda run=run: _worker(server.instance, run)))
+        os.kill(workers[-1], signal.SIGSTOP)
+    killed, server.processes[:2] = server.processes[:2], []
+    for process in killed:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+    assert not [worker for worker in workers if _lives(worker)]
+    server.start_runs()
+    again = [server.until(lambda run=run: _retry(server.instance, run)) for run in trained]
+    server.succeeded(*again)
+    for run in trained:
+        said = [log.message for log in server.instance.all_logs(run)]
+        assert any("has no process of this run" in one and "as failed" in one for one in said), said[-3:]
+
+    assert serial.run("train", days[_DAYS - 1]).success
+    registry = Registry(tracking_uri=server.tracking, artifact_root=str(server.home.mlflow_artifacts))
+    (expected,) = serial.resources["registry"].history(_KILLED)
+    for name in (_KILLED, _OTHER):
+        (version,) = registry.history(name)
+        assert version["digest"] == expected["digest"], "the same model, once"
+
+
+def test_life_goes_on_beside_each_other(homes: tuple[Home, Home, list[date]], server: _Server, serial: Loop) -> None:
+    _, _, days = homes
+    approval = {"version": 1, "reason": "a test", "approver": "ann@example.com", "override": True}
+
+    def approved(name: str) -> dict[str, Any]:
+        return {f"{name}__champion": {"config": approval}}
+
+    scored, judged = days[_DAYS:], days[_DAYS]
+    server.succeeded(*(server.launch(name, "approve", **approved(name)) for name in (_KILLED, _OTHER)))
+    server.succeeded(
+        *(server.launch(name, "batch_inference", scored[0], scored[-1]) for name in (_KILLED, _OTHER)),
+        *(server.launch(name, "monitor", judged) for name in (_KILLED, _OTHER)),
+    )
+    ran = [serial.run("approve", config=approved(_KILLED)), serial.run("batch_inference", scored[0], scored[-1])]
+    ran.append(serial.run("monitor", judged))
+    assert all(one.success for one in ran), [one.error for one in ran]
+    assert {name.split("/")[0] for name in _tables(homes[0], _KILLED)} >= {"batch_predictions", "decisions"}
+    _agree(homes)
+
+
+def test_no_partition_was_made_twice_and_lifecycles_ran_beside_each_other(
+    homes: tuple[Home, Home, list[date]], server: _Server
+) -> None:
+    _, _, days = homes
     # Other tests use the same database: runs without our tag are theirs.
     records = [one for one in server.instance.get_run_records() if "mdlc/lifecycle" in one.dagster_run.tags]
     spans = [(one.dagster_run.tags["mdlc/lifecycle"], one.start_time or 0, one.end_time or 0) for one in records]
     beside = [(a, b) for a in spans for b in spans if a[0] < b[0] and a[1] < b[2] and b[1] < a[2]]
     assert beside, "runs of the two lifecycles ran beside each other"
-    made: Counter[tuple[str, str | None]] = Counter()
+    made: Counter[tuple[str, str, str | None]] = Counter()
     for record in (one for one in records if one.dagster_run.is_success):
         for event in server.instance.all_logs(record.dagster_run.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION):
             found = event.get_dagster_event()
-            if found.asset_key and found.asset_key.path[0] == _KILLED:
-                made[found.asset_key.path[1], found.partition] += 1
-    assert set(made.values()) == {1}, [one for one, count in made.items() if count > 1]
-    assert {day for asset, day in made if asset == "features"} == {f"{day}" for day in days}
+            if found.asset_key:
+                made[found.asset_key.path[0], found.asset_key.path[1], found.partition] += 1
+    for name in (_KILLED, _OTHER):
+        ours = {(asset, day): count for (owner, asset, day), count in made.items() if owner == name}
+        assert [key for key, count in ours.items() if count > 1] == [], name
+        assert {day for asset, day in ours if asset == "features"} == {f"{day}" for day in days}
+        assert {day for asset, day in ours if asset == "batch_predictions"} == {f"{day}" for day in days[_DAYS:]}
 
 
 def _worker(instance: dg.DagsterInstance, run: str) -> int | None:
@@ -249,10 +353,33 @@ def _retry(instance: dg.DagsterInstance, run: str) -> str | None:
     return found[0].run_id if found else None
 
 
+def _is(instance: dg.DagsterInstance, run: str, status: dg.DagsterRunStatus) -> bool:
+    found = instance.get_run_by_id(run)
+    return found is not None and found.status is status
+
+
+def _lives(process: int) -> bool:
+    """Not gone, and not one that waits for its parent to notice."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    return False
+
+
+def _agree(homes: tuple[Home, Home, list[date]]) -> None:
+    serial, served, _ = homes
+    expected = _tables(serial, _KILLED)
+    for name in (_KILLED, _OTHER):
+        found = _tables(served, name)
+        assert sorted(found) == sorted(expected), name
+        assert [one for one in found if found[one] != expected[one]] == [], name
+
+
 def _tables(home: Home, lifecycle: str) -> dict[str, str]:
-    """The digest of each Parquet file of a lifecycle, by table and day."""
+    """The digest of what each Parquet file of a lifecycle holds, by table and day; when it was scored apart."""
     folder = home.lake / lifecycle
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(folder).as_posix(): hashlib.sha256(
+            pl.read_parquet(path).drop(_AT_OWN_TIME, strict=False).write_ipc(None).getvalue()
+        ).hexdigest()
         for path in folder.glob("*/date=*/part-0.parquet")
     }

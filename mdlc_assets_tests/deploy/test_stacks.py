@@ -13,71 +13,45 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
-import boto3
 import polars as pl
 import pytest
 
 from mdlc_assets.export.places import Places
 from mdlc_assets.production import production_resources
 from mdlc_assets.resources.alerts import Problem
-from mdlc_assets_tests.deploy.stacks import FOLDER, template
+from mdlc_assets_tests.deploy.stacks import ACCOUNT, PREFIX, REGION, Account, template
 
-REGION, ACCOUNT = "eu-west-1", "123456789012"
-ORDER = ("network", "data", "roles", "cluster", "alarms", "step-functions")
-PREFIX = "prod"
 _DAY = date(2018, 4, 1)
 _DRIFT = Problem("inputs", "warn", "Inputs moved.", "amount: 80 against 53", "Look.", "team:x", "2018-04-01", 2.0)
 
 
-class _Account:
-    def __init__(self, address: str) -> None:
-        self.keys = {"region_name": REGION, "aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        self.address = address
-
-    def client(self, service: str) -> Any:
-        return boto3.client(service, endpoint_url=self.address, **self.keys)
-
-    def deploy(self, concern: str, **parameters: str) -> dict[str, str]:
-        given = {"Prefix": PREFIX} | parameters
-        self.client("cloudformation").create_stack(
-            StackName=f"{PREFIX}-{concern}",
-            TemplateBody=(FOLDER / f"{concern}.yaml").read_text(),
-            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
-            Capabilities=["CAPABILITY_NAMED_IAM"],
-        )
-        (stack,) = self.client("cloudformation").describe_stacks(StackName=f"{PREFIX}-{concern}")["Stacks"]
-        assert stack["StackStatus"] == "CREATE_COMPLETE", concern
-        return {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])}
-
-
 @pytest.fixture(scope="module")
-def account() -> Iterator[_Account]:
+def account() -> Iterator[Account]:
     """A server of its own: the stacks give names that are the account's."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
-    yield _Account(f"http://{host}:{port}")
+    yield Account(f"http://{host}:{port}")
     server.stop()
 
 
 @pytest.fixture(scope="module")
-def outputs(account: _Account) -> dict[str, dict[str, str]]:
+def outputs(account: Account) -> dict[str, dict[str, str]]:
     """What the stacks say they made, in the order that the page on production names."""
-    more = {"data": {"StreamName": "events", "StreamMode": "PROVISIONED", "OnlineTable": "online"}}
-    return {concern: account.deploy(concern, **more.get(concern, {})) for concern in ORDER}
+    return account.deploy_all()
 
 
 @pytest.fixture(scope="module")
-def reader(account: _Account, outputs: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+def reader(account: Account, outputs: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     """All of them and the stream's reader. From now on moto fails what is put into the stream: no image can be run."""
     image = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{PREFIX}-lambda:1"
     _push(account)
     return outputs | {"stream": account.deploy("stream", Image=image)}
 
 
-def _push(account: _Account) -> None:
+def _push(account: Account) -> None:
     """moto makes a function of an image only when the repository has it."""
     ecr = account.client("ecr")
     ecr.create_repository(repositoryName=f"{PREFIX}-lambda")
@@ -86,7 +60,7 @@ def _push(account: _Account) -> None:
     ecr.put_image(repositoryName=f"{PREFIX}-lambda", imageManifest=json.dumps(manifest), imageTag="1")
 
 
-def test_the_network_keeps_services_private(account: _Account, outputs: dict[str, dict[str, str]]) -> None:
+def test_the_network_keeps_services_private(account: Account, outputs: dict[str, dict[str, str]]) -> None:
     ec2, network = account.client("ec2"), outputs["network"]
     subnets = ec2.describe_subnets(SubnetIds=network["PrivateSubnets"].split(","))["Subnets"]
     assert len({subnet["AvailabilityZone"] for subnet in subnets}) == 2
@@ -99,7 +73,7 @@ def test_the_network_keeps_services_private(account: _Account, outputs: dict[str
     assert rule["IpRanges"] == []
 
 
-def test_the_buckets_are_as_they_are_declared(account: _Account, outputs: dict[str, dict[str, str]]) -> None:
+def test_the_buckets_are_as_they_are_declared(account: Account, outputs: dict[str, dict[str, str]]) -> None:
     s3, data = account.client("s3"), outputs["data"]
     for name in ("Landing", "Lake", "Models"):
         bucket = data[name]
@@ -109,7 +83,7 @@ def test_the_buckets_are_as_they_are_declared(account: _Account, outputs: dict[s
 
 
 def test_the_platforms_resources_work_on_them(
-    account: _Account, outputs: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+    account: Account, outputs: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {
         "AWS_ENDPOINT_URL": account.address,
@@ -150,7 +124,7 @@ def test_the_platforms_resources_work_on_them(
     assert "payments_fraud" in message["Body"]
 
 
-def test_tables_and_streams_take_what_is_theirs(account: _Account, outputs: dict[str, dict[str, str]]) -> None:
+def test_tables_and_streams_take_what_is_theirs(account: Account, outputs: dict[str, dict[str, str]]) -> None:
     dynamo, data = account.client("dynamodb"), outputs["data"]
     item = {
         "pk": {"S": "item|x|customer_id|7"},
@@ -182,9 +156,7 @@ def test_tables_and_streams_take_what_is_theirs(account: _Account, outputs: dict
     assert read == [b"{}"]
 
 
-def test_the_exported_workflows_name_what_the_stacks_made(
-    account: _Account, outputs: dict[str, dict[str, str]]
-) -> None:
+def test_the_exported_workflows_name_what_the_stacks_made(account: Account, outputs: dict[str, dict[str, str]]) -> None:
     places = Places(REGION, outputs["roles"]["SageMaker"], "image", "s3://bucket", "s3://bucket", PREFIX)
     assert places.alerts == outputs["alarms"]["Alerts"]
     assert account.client("sqs").get_queue_url(QueueName=places.approvals.rsplit("/", 1)[1])["QueueUrl"]
@@ -192,7 +164,7 @@ def test_the_exported_workflows_name_what_the_stacks_made(
     assert places.role_named("scheduler") == outputs["step-functions"]["Scheduler"]
 
 
-def test_roles_are_assumed_by_their_service_alone(account: _Account, outputs: dict[str, dict[str, str]]) -> None:
+def test_roles_are_assumed_by_their_service_alone(account: Account, outputs: dict[str, dict[str, str]]) -> None:
     iam = account.client("iam")
     for name, service in {
         "sagemaker": "sagemaker.amazonaws.com",
@@ -209,7 +181,7 @@ def test_roles_are_assumed_by_their_service_alone(account: _Account, outputs: di
             assert "${" not in json.dumps(document)
 
 
-def test_the_reader_of_the_stream_is_bound_to_it(account: _Account, reader: dict[str, dict[str, str]]) -> None:
+def test_the_reader_of_the_stream_is_bound_to_it(account: Account, reader: dict[str, dict[str, str]]) -> None:
     function = account.client("lambda").get_function(FunctionName=reader["stream"]["Reader"])["Configuration"]
     assert function["Environment"]["Variables"]["MDLC_ONLINE_TABLE"] == reader["data"]["Online"]
     assert function["Role"].endswith(f"role/{PREFIX}-stream")
@@ -220,7 +192,7 @@ def test_the_reader_of_the_stream_is_bound_to_it(account: _Account, reader: dict
     assert mapping["BatchSize"] == 100
 
 
-def test_every_alarm_is_one_that_cloudwatch_takes(account: _Account, reader: dict[str, dict[str, str]]) -> None:
+def test_every_alarm_is_one_that_cloudwatch_takes(account: Account, reader: dict[str, dict[str, str]]) -> None:
     """moto's CloudFormation makes none, so each is put by CloudWatch's own call."""
     watched = account.client("cloudwatch")
     for concern in ("alarms", "stream"):

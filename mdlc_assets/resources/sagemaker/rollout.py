@@ -43,6 +43,10 @@ class RivalError(ServiceError):
     """Somebody else changes the same endpoint."""
 
 
+class MoveError(ServiceError):
+    """An endpoint that cannot become what the declaration says."""
+
+
 @dataclass(frozen=True)
 class RolledOut:
     """How a rollout ended: which configuration serves now, which before, and why in words."""
@@ -106,7 +110,7 @@ class Rollout:
         Raises `ServiceError` and boto3's ClientError when a request is refused.
         """
         self._refuse_period(plan)
-        self._settled(plan)
+        self._refuse_serverless(plan, self._settled(plan))
         for alarm in plan.alarm_requests():
             self.cloudwatch.call("put_metric_alarm", alarm)
         for name, algorithm, artifact in plan.packages():
@@ -209,6 +213,19 @@ class Rollout:
             raise PeriodError(
                 f"deployment.real_time.alarms.period: CloudWatch takes no period of {period} s. "
                 "Mend: write 10s, 20s, 30s or whole minutes."
+            )
+
+    def _refuse_serverless(self, plan: EndpointPlan, found: dict[str, Any]) -> None:
+        """SageMaker changes no endpoint with instances over to serverless; here it can be done."""
+        if self.form != "aws" or not plan.declared.serverless or found.get("EndpointStatus", "Failed") == "Failed":
+            return
+        name = found["EndpointConfigName"]
+        config = self.sagemaker.call("describe_endpoint_config", {"EndpointConfigName": name})
+        if "ServerlessConfig" not in config["ProductionVariants"][0]:
+            raise MoveError(
+                f"deployment.real_time.serverless: the endpoint {plan.endpoint} runs on instances ({name}), and "
+                "SageMaker updates none of those to serverless; it serves on as it was. Mend: leave serverless out, "
+                f"or delete the endpoint {plan.endpoint} at SageMaker when calls may fail, then run this again."
             )
 
     def _judge(self, plan: EndpointPlan, done: dict[str, Any], before: str) -> RolledOut:

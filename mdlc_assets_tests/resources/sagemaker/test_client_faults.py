@@ -105,6 +105,10 @@ def _roll_out_shared(service: SageMaker) -> RolledOut:
     return roll_out_model(service, SHARED, Rollout(service, _PACE[-1], lambda text: None), probe)
 
 
+def _retire(service: SageMaker) -> bool:
+    return Rollout(service, _PACE[-1], lambda text: None).retire(PLAN)
+
+
 def _packages(service: SageMaker) -> Any:
     """Three versions: one approved, one rejected, one that waits and that the group lacks."""
     trail = [{"action": action, "version": number, "who": "ann", "reason": "why"} for number, action in _JUDGED]
@@ -209,6 +213,14 @@ WORKFLOWS: dict[str, tuple[Workflow, dict[str, Any]]] = {
                 _endpoint(BOUGHT.config, "Creating"),
                 _endpoint(BOUGHT.config, "InService"),
             ],
+        },
+    ),
+    "endpoint that is not used any more": (
+        _retire,
+        {
+            **_clean_up(PLAN),
+            "ListTags": {"Tags": [{"Key": "mdlc:lifecycle", "Value": PLAN.lifecycle}]},
+            "DescribeEndpoint": [*2 * [_endpoint(OLD, "InService")], ABSENT],
         },
     ),
     "model of a shared endpoint": (
