@@ -52,6 +52,8 @@ def test_every_asset_presents_itself(repository: dg.RepositoryDefinition) -> Non
         "retrain_decision",
         "decisions",
         "online_decisions",
+        "online_open_loop_report",
+        "online_closed_loop_report",
         "daily_report",
     }
     for key in keys:

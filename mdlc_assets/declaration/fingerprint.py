@@ -21,6 +21,7 @@ _ADDED_LATER: Mapping[str, Any] = {
     "deployment.service.fallback.model_ms": 500.0,
     "decisions.act_within": "2d",
     "stream": None,
+    "monitoring.online": {"fewest_events": 200, "retrain": False},
 }
 """Options that are younger than the first declarations, with what held before there was a choice.
 

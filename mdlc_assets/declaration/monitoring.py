@@ -68,7 +68,15 @@ class Retrain(Declared):
     max_age_days: int = Field(default=90, ge=1, description="Retrain at this age whatever happens.")
 
 
+class Online(Declared):
+    """What the decision service answered, watched beside the batch path's predictions."""
+
+    fewest_events: int = Field(default=200, ge=50, description="A day with fewer is not judged.")
+    retrain: bool = Field(default=False, description="The retrain policy acts on online traffic as on batch.")
+
+
 class Monitoring(Declared):
     open_loop: OpenLoop = OpenLoop()
     closed_loop: ClosedLoop = ClosedLoop()
     retrain: Retrain = Retrain()
+    online: Online = Online()

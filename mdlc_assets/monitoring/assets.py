@@ -14,6 +14,8 @@ from mdlc_assets.monitoring.closed_loop import realised, with_slices
 from mdlc_assets.monitoring.expectation import Expectation
 from mdlc_assets.monitoring.figures import distances_plot, realised_plot
 from mdlc_assets.monitoring.front_page import front_page
+from mdlc_assets.monitoring.online_assets import online_monitoring_definitions
+from mdlc_assets.monitoring.online_record import CLOSED, OPEN, OnlineRecord
 from mdlc_assets.monitoring.open_loop import watch
 from mdlc_assets.monitoring.problems import Figures, not_judged, problems_of
 from mdlc_assets.monitoring.record import OUTPUTS, Record
@@ -146,6 +148,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             asset_key(lifecycle, "quality_report"),
             asset_key(lifecycle, "open_loop_report"),
             *(known if labelled else []),
+            *_online_days(lifecycle),
         ],
         description="What the declared policy says as of the day: none, wait, retrain, recalibrate or stop, with its "
         "reasons. The sensor only acts on it.",
@@ -156,6 +159,9 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         for day in days_in_run(context):
             version = _version_on(record, day)
             yesterday = record.before("retrain_decision", day)
+            was_open = bool(yesterday and yesterday.get("open") and yesterday.get("model_version") == version)
+            of_online = bool(yesterday and yesterday.get("online"))
+            online = OnlineRecord(record).days_of(version, day, was_open=was_open and of_online)
             verdict = decide(
                 monitors,
                 Situation(
@@ -166,9 +172,10 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                     labelled=record.labelled_days(version, day - timedelta(days=delay)),
                     estimated=record.estimated_days(version, day),
                     asked=record.asked(day),
-                    was_open=bool(yesterday and yesterday.get("open") and yesterday.get("model_version") == version),
+                    was_open=was_open and not of_online,
                     label_delay_days=delay,
                     without_labels=not labelled,
+                    online=online if monitors.online.retrain else None,
                 ),
             )
             document = {**verdict.as_dict(), "model_version": version}
@@ -199,6 +206,8 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                 model=record.model_on(day),
                 sketches=record.sketches_to_show(day),
                 run_id=context.run_id,
+                online_open=record.documents(OPEN, day, _SHOWN_DAYS),
+                online_closed=record.documents(CLOSED, day, _SHOWN_DAYS),
             )
             problems = problems_of(lifecycle, found)
             around = Surroundings(reports.dagster_url, reports.mlflow_url, reports.pages(name))
@@ -221,10 +230,22 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             )
 
     closed_loop = [closed_loop_report] if labelled else []
-    return dg.Definitions(
+    batch = dg.Definitions(
         assets=[drift_profile, open_loop_report, *closed_loop, retrain_decision, daily_report],
         asset_checks=monitoring_checks(lifecycle),
     )
+    return dg.Definitions.merge(batch, online_monitoring_definitions(lifecycle))
+
+
+def _online_days(lifecycle: LifecycleDeclaration) -> list[dg.AssetDep]:
+    """Online reports that the policy acts on: yesterday's, since today's are made after the batch path has run."""
+    if not lifecycle.monitoring.online.retrain:
+        return []
+    delay = lifecycle.labels.delay_days
+    found = [dg.AssetDep(asset_key(lifecycle, OPEN), partition_mapping=days_before(1, 1))]
+    if lifecycle.labels.column:
+        found.append(dg.AssetDep(asset_key(lifecycle, CLOSED), partition_mapping=days_before(delay, delay)))
+    return found
 
 
 def _version_on(record: Record, day: date) -> int:

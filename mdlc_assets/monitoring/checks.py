@@ -12,10 +12,31 @@ from mdlc_assets.resources.lake import Lake
 
 def monitoring_checks(lifecycle: LifecycleDeclaration) -> list[dg.AssetChecksDefinition]:
     """`no_drift` on the open loop, `as_promised` on the closed one."""
-    declared = lifecycle.monitoring.retrain
+    said = "Inputs, scores and decisions are as on healthy days."
+    checks = [_warn(lifecycle, "open_loop_report", "no_drift", said, _drift)]
+    if lifecycle.labels.column:
+        said = "The model keeps what the gate saw."
+        checks.append(_warn(lifecycle, "closed_loop_report", "as_promised", said, _promise(lifecycle)))
+    return checks
 
-    def drift(document: dict[str, Any]) -> str:
-        return "; ".join(document["reasons"]) if document["alarm"] else ""
+
+def online_checks(lifecycle: LifecycleDeclaration) -> list[dg.AssetChecksDefinition]:
+    """The same on what the decision service answered. A day without decisions is none to judge."""
+    said = "Online, inputs, scores and decisions are as on the batch path's healthy days."
+    checks = [_warn(lifecycle, "online_open_loop_report", "no_drift", said, _drift, may_lack=True)]
+    if lifecycle.labels.column:
+        said = "Online too, the model keeps what the gate saw."
+        promise = _promise(lifecycle)
+        checks.append(_warn(lifecycle, "online_closed_loop_report", "as_promised", said, promise, may_lack=True))
+    return checks
+
+
+def _drift(document: dict[str, Any]) -> str:
+    return "; ".join(document["reasons"]) if document["alarm"] else ""
+
+
+def _promise(lifecycle: LifecycleDeclaration) -> Callable[[dict[str, Any]], str]:
+    declared = lifecycle.monitoring.retrain
 
     def promise(document: dict[str, Any]) -> str:
         promised = (document["promised"] or {}).get(declared.metric)
@@ -26,16 +47,17 @@ def monitoring_checks(lifecycle: LifecycleDeclaration) -> list[dg.AssetChecksDef
             return ""
         return f"{declared.metric} {recent:.3f} over {document['recent']['days']} days, promised {promised:.3f}"
 
-    said = "Inputs, scores and decisions are as on healthy days."
-    checks = [_warn(lifecycle, "open_loop_report", "no_drift", said, drift)]
-    if lifecycle.labels.column:
-        said = "The model keeps what the gate saw."
-        checks.append(_warn(lifecycle, "closed_loop_report", "as_promised", said, promise))
-    return checks
+    return promise
 
 
 def _warn(
-    lifecycle: LifecycleDeclaration, asset: str, check: str, said: str, fault: Callable[[dict[str, Any]], str]
+    lifecycle: LifecycleDeclaration,
+    asset: str,
+    check: str,
+    said: str,
+    fault: Callable[[dict[str, Any]], str],
+    *,
+    may_lack: bool = False,
 ) -> dg.AssetChecksDefinition:
     key = asset_key(lifecycle, asset)
 
@@ -46,9 +68,10 @@ def _warn(
     def checks(
         context: dg.AssetCheckExecutionContext, lake: Lake
     ) -> Iterator[dg.AssetCheckEvaluation | dg.AssetCheckResult]:
-        found = []
+        found, documents = [], lake.documents(lifecycle.name, asset)
         for day in days_in_run(context):
-            text = fault(lake.documents(lifecycle.name, asset).read_document(day))
+            lacks = may_lack and not documents.has(day)
+            text = "" if lacks else fault(documents.read_document(day))
             yield dg.AssetCheckEvaluation(
                 asset_key=key,
                 check_name=check,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
 
@@ -21,6 +22,11 @@ _CALIBRATION_DAYS = 14
 _RECENT_DAYS = 7
 
 
+def recent_days(day: date) -> list[date]:
+    """The days whose scores are estimated together: the day and those before it."""
+    return [day - timedelta(days=back) for back in range(_RECENT_DAYS)]
+
+
 class Expectation:
     """Estimates for the days of one lifecycle, from labels known by the end of each."""
 
@@ -34,11 +40,14 @@ class Expectation:
         which say nothing of how wrong they are."""
         if self.lifecycle.labels.kind != "event":
             return None
-        window = [day - timedelta(days=back) for back in range(_RECENT_DAYS)]
-        days = self.record.days_scored_by(version, window, labelled=False)
-        scores = {when: self.record.scores(when) for when in days}
-        if day not in scores:
+        days = self.record.days_scored_by(version, recent_days(day), labelled=False)
+        return self.of_scores(day, version, {when: self.record.scores(when) for when in days})
+
+    def of_scores(self, day: date, version: int, scores: Mapping[date, np.ndarray]) -> dict[str, Any] | None:
+        """The same from scores at hand, of the day and of the recent days before it."""
+        if self.lifecycle.labels.kind != "event" or day not in scores:
             return None
+        days = scores.keys()
         return expected(self.calibration(day, version), scores[day], np.concatenate(list(scores.values())), len(days))
 
     def calibration(self, day: date, version: int) -> Calibration:

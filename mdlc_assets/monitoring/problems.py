@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 from typing import Any
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.monitoring.sketch import Sketch
 from mdlc_assets.resources.alerts import Problem
+
+_ONLINE_LATE = timedelta(days=2)
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,14 @@ class Figures:
     model: Mapping[str, Any]
     sketches: Mapping[str, tuple[Sketch, list[Sketch]]]
     run_id: str = ""
+    online_open: Mapping[date, Mapping[str, Any]] = field(default_factory=dict)
+    online_closed: Mapping[date, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def newest_online(self) -> date | None:
+        """The day whose online traffic stands for today: its report is made after the batch path has run."""
+        recent = [day for day in self.online_open if timedelta(0) <= self.day - day <= _ONLINE_LATE]
+        return max(recent, default=None)
 
 
 def problems_of(lifecycle: LifecycleDeclaration, found: Figures) -> list[Problem]:
@@ -33,6 +43,7 @@ def problems_of(lifecycle: LifecycleDeclaration, found: Figures) -> list[Problem
         *_broken_data(lifecycle, found),
         *_verdict(lifecycle, found),
         *_drift(lifecycle, found),
+        *_online_drift(lifecycle, found),
     ]
     return sorted(problems, key=lambda problem: problem.level != "bad")
 
@@ -44,6 +55,8 @@ def not_judged(found: Figures) -> set[str]:
         missing |= {"scores", "inputs"}
     if found.day not in found.retrain:
         missing |= {"performance", "calibration"}
+    if found.newest_online is None:
+        missing |= {"online_scores", "online_inputs"}
     return missing
 
 
@@ -126,33 +139,48 @@ def _verdict(lifecycle: LifecycleDeclaration, found: Figures) -> list[Problem]:
 
 def _drift(lifecycle: LifecycleDeclaration, found: Figures) -> list[Problem]:
     report = found.open_loop.get(found.day)
+    texts = ("Scores or decisions are not what they were.", "Inputs are not what they were on healthy days.")
+    return _moved(lifecycle, found.day, report, ("scores", "inputs"), texts)
+
+
+def _online_drift(lifecycle: LifecycleDeclaration, found: Figures) -> list[Problem]:
+    day = found.newest_online
+    texts = (
+        f"Online, scores or decisions of {day} are not those of the batch path's healthy days.",
+        f"Online, the features that the decision service was given on {day} are not those of healthy days.",
+    )
+    report = None if day is None else found.online_open[day]
+    return _moved(lifecycle, day or found.day, report, ("online_scores", "online_inputs"), texts)
+
+
+def _moved(
+    lifecycle: LifecycleDeclaration,
+    day: date,
+    report: Mapping[str, Any] | None,
+    keys: tuple[str, str],
+    texts: tuple[str, str],
+) -> list[Problem]:
+    """What an open loop's report says of outputs, and of inputs."""
     if report is None or not report["alarm"]:
         return []
-    problems = []
     reasons = dict(zip(report["alarmed"], report["reasons"], strict=True))
-    for key, what, names in (
-        ("scores", "Scores or decisions are not what they were.", report["outputs_alarmed"]),
-        (
-            "inputs",
-            "Inputs are not what they were on healthy days.",
-            [name for name in report["alarmed"] if name not in report["outputs_alarmed"]],
-        ),
-    ):
-        if names:
-            problems.append(
-                Problem(
-                    key,
-                    "warn",
-                    what,
-                    "; ".join(reasons[name] for name in names) + ".",
-                    "Ask whether the source or the business changed. The model is only replaced when labels, or "
-                    "its own estimate, show harm.",
-                    lifecycle.owners.monitoring,
-                    min(report["since"].get(name, found.day.isoformat()) for name in names),
-                    max(report["columns"][name]["size"] for name in names),
-                )
-            )
-    return problems
+    outputs = report["outputs_alarmed"]
+    inputs = [name for name in report["alarmed"] if name not in outputs]
+    return [
+        Problem(
+            key,
+            "warn",
+            what,
+            "; ".join(reasons[name] for name in names) + ".",
+            "Ask whether the source or the business changed. The model is only replaced when labels, or "
+            "its own estimate, show harm.",
+            lifecycle.owners.monitoring,
+            min(report["since"].get(name, day.isoformat()) for name in names),
+            max(report["columns"][name]["size"] for name in names),
+        )
+        for key, what, names in zip(keys, texts, (outputs, inputs), strict=True)
+        if names
+    ]
 
 
 def _first_of_spell(found: Figures, documents: Mapping[date, Mapping[str, Any]], holds) -> str:  # type: ignore[no-untyped-def]

@@ -85,15 +85,17 @@ class Record:
 
     # What the open loop compares.
 
+    def input_names(self) -> list[str]:
+        """Each feature, and each text column of the dataset but its id."""
+        names, dataset = self.lifecycle.features.names(), self.lifecycle.dataset
+        texts = [column for column, declared in dataset.columns.items() if declared.type == "string"]
+        return [*names, *(column for column in texts if column != dataset.id and column not in names)]
+
     def sketch_inputs(self, day: date) -> dict[str, Sketch]:
         """Sketches of the day's inputs, from its rows: each feature, and each text column of the dataset."""
         names = self.lifecycle.features.names()
         found = sketches(self._table("features").read_day(day, names), names)
-        texts = [
-            column
-            for column, declared in self.lifecycle.dataset.columns.items()
-            if declared.type == "string" and column != self.lifecycle.dataset.id and column not in found
-        ]
+        texts = [name for name in self.input_names() if name not in found]
         if texts:
             found |= sketches(self._table("validated").read_day(day, texts), texts)
         return found
@@ -203,17 +205,17 @@ class Record:
         reports = self.documents("quality_report", today, count)
         return [day for day, report in reports.items() if not report["passed"]]
 
-    def labelled_days(self, version: int, last: date) -> list[LabelledDay]:
+    def labelled_days(self, version: int, last: date, table: str = "closed_loop_report") -> list[LabelledDay]:
         """The days up to `last` that a version scored without having learnt from them, labels in, oldest first."""
         metric = self.lifecycle.monitoring.retrain.metric
-        reports = self.documents("closed_loop_report", last, _LABELLED_DAYS)
+        reports = self.documents(table, last, _LABELLED_DAYS)
         own = {day: report for day, report in reports.items() if report["model_version"] == version}
         return [_labelled_day(day, own[day], metric) for day in self.unseen(version, sorted(own))]
 
-    def estimated_days(self, version: int, last: date) -> list[EstimatedDay]:
+    def estimated_days(self, version: int, last: date, table: str = "open_loop_report") -> list[EstimatedDay]:
         """What the open loop expected on the days up to `last` that a version scored, oldest first."""
         metric = self.lifecycle.monitoring.retrain.metric
-        reports = self.documents("open_loop_report", last, _LABELLED_DAYS)
+        reports = self.documents(table, last, _LABELLED_DAYS)
         found = []
         for day, report in sorted(reports.items()):
             if report["model_version"] != version:

@@ -61,6 +61,7 @@ def render(lifecycle: LifecycleDeclaration, found: Figures, problems: Sequence[P
             realised=closed[: -_TABLE_DAYS - 1 : -1],
             newest=closed[-1] if closed else None,
             versions=_by_version(closed, metric),
+            traffic=_traffic(found),
         )
     )
 
@@ -129,6 +130,28 @@ def _links(lifecycle: LifecycleDeclaration, found: Figures, around: Surroundings
     if version:
         links.append((f"MLflow: version {version}", f"{around.mlflow_url}/#/models/{name}/versions/{version}"))
     return links
+
+
+def _traffic(found: Figures) -> list[dict[str, Any]]:
+    """The newest open and closed loop of the batch path and of online traffic, a row each; none without the latter."""
+    day = found.newest_online
+    if day is None and not found.online_closed:
+        return []
+    opened = {"batch": (found.open_loop, found.day), "online": (found.online_open, day)}
+    closed = {"batch": found.closed_loop, "online": found.online_closed}
+    rows = []
+    for name, (documents, when) in opened.items():
+        known = max(closed[name], default=None)
+        rows.append(
+            {
+                "name": name,
+                "day": when if when in documents else None,
+                "open": documents.get(when) if when else None,
+                "closed_day": known,
+                "closed": closed[name][known] if known else None,
+            }
+        )
+    return rows
 
 
 def _by_version(closed: Sequence[dict[str, Any]], metric: str) -> list[tuple[int, float, int]]:

@@ -7,7 +7,7 @@ expected of scores which have moved, until labels say otherwise. Inputs that mov
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Literal
 
@@ -56,11 +56,21 @@ class Training:
 
 
 @dataclass(frozen=True)
+class OnlineDays:
+    """Days of online traffic, as those of the batch path; `was_open`: yesterday a drop of it was open."""
+
+    labelled: Sequence[LabelledDay] = ()
+    estimated: Sequence[EstimatedDay] = ()
+    was_open: bool = False
+
+
+@dataclass(frozen=True)
 class Situation:
     """All that the policy looks at, as of `today`. `champion_trained` is the as-of day of the champion,
     `trainings` are those of all candidates before today; `asked` is the newest day that asked for one;
     `stopped_days` are recent days that quality stopped; `was_open`: yesterday the drop of this champion was open;
-    `without_labels`: none will ever come."""
+    `without_labels`: none will ever come. `online`: the same of what the decision service answered, None where the
+    policy is not to act on it."""
 
     today: date
     champion_trained: date | None
@@ -72,21 +82,25 @@ class Situation:
     was_open: bool = False
     label_delay_days: int = 0
     without_labels: bool = False
+    online: OnlineDays | None = None
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do, and why in words; the first reason is the one that decided. `open`: a drop stands."""
+    """What to do, and why in words; the first reason is the one that decided. `open`: a drop stands; `online`: it is
+    one of online traffic."""
 
     verdict: VerdictName
     reasons: list[str]
     open: bool = False
     since: date | None = None
+    online: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """For the day's document."""
         since = self.since.isoformat() if self.since else None
-        return {"verdict": self.verdict, "reasons": self.reasons, "open": self.open, "since": since}
+        said = {"verdict": self.verdict, "reasons": self.reasons, "open": self.open, "since": since}
+        return {**said, "online": True} if self.online else said
 
 
 @dataclass(frozen=True)
@@ -94,6 +108,7 @@ class _Drop:
     found: bool
     said: str
     since: date | None = None
+    online: bool = False
 
 
 def decide(declared: Monitoring, now: Situation) -> Verdict:
@@ -101,10 +116,13 @@ def decide(declared: Monitoring, now: Situation) -> Verdict:
     rule = declared.retrain
     last = now.estimated[-1] if now.estimated else None
     moved = [f"inputs or scores moved: {', '.join(last.inputs_moved)}"] if last and last.inputs_moved else []
+    online = now.online or OnlineDays()
+    if online.estimated and online.estimated[-1].inputs_moved:
+        moved.append(f"online inputs or scores moved: {', '.join(online.estimated[-1].inputs_moved)}")
     if now.stopped_days:
         which = ", ".join(map(str, now.stopped_days))
         why = f"quality stopped {which}: mend the data, never retrain on it"
-        return Verdict("stop", [why, *moved], open=now.was_open)
+        return Verdict("stop", [why, *moved], now.was_open or online.was_open, online=online.was_open)
     if now.champion_trained is None:
         return Verdict("none", ["there is no champion yet", *moved])
     drop = _realised_drop(rule, now.labelled, now.was_open)
@@ -112,24 +130,37 @@ def decide(declared: Monitoring, now: Situation) -> Verdict:
         drop = _Drop(False, "nobody says what was right, so only the champion's age asks for a new one")
     elif not drop.found:
         drop = _estimated_drop(rule, now.estimated, now.labelled) or drop
+        if not drop.found:
+            drop = _online_drop(rule, online) or drop
     age = (now.today - now.champion_trained).days
     if not drop.found and age < rule.max_age_days:
         off = _calibration_off(declared, now.labelled)
+        if not off and (online_off := _calibration_off(declared, online.labelled)):
+            off = f"online, {online_off}"
         return Verdict("recalibrate", [off, drop.said, *moved]) if off else Verdict("none", [drop.said, *moved])
     why = drop.said if drop.found else f"the champion is {age} days old, {rule.max_age_days} are allowed"
     if drop.since:
         why += f", since {drop.since}"
     hindered = _hindered(rule, now)
     if hindered:
-        return Verdict("wait", [f"{why}; {hindered}", *moved], drop.found, drop.since)
+        return Verdict("wait", [f"{why}; {hindered}", *moved], drop.found, drop.since, drop.online)
     if not drop.found:
         return Verdict("retrain", [why, drop.said, *moved])
     assert drop.since is not None
-    fresh = sum(day.day >= drop.since for day in now.labelled)
+    fresh = sum(day.day >= drop.since for day in (online.labelled if drop.online else now.labelled))
     if fresh < rule.fresh_labelled_days:
         why += f"; {fresh} of {rule.fresh_labelled_days} labelled days to learn from"
-        return Verdict("wait", [why, *moved], True, drop.since)
-    return Verdict("retrain", [f"{why}; {fresh} labelled days to learn from", *moved], True, drop.since)
+        return Verdict("wait", [why, *moved], True, drop.since, drop.online)
+    why += f"; {fresh} labelled days to learn from"
+    return Verdict("retrain", [why, *moved], True, drop.since, drop.online)
+
+
+def _online_drop(rule: Retrain, online: OnlineDays) -> _Drop | None:
+    """A drop of online traffic, by the same rules as of the batch path; None where there is none."""
+    found = _realised_drop(rule, online.labelled, online.was_open)
+    if not found.found:
+        found = _estimated_drop(rule, online.estimated, online.labelled) or found
+    return replace(found, said=f"online, {found.said}", online=True) if found.found else None
 
 
 def _realised_drop(rule: Retrain, labelled: Sequence[LabelledDay], was_open: bool) -> _Drop:

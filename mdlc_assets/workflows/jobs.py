@@ -61,7 +61,7 @@ _WORKFLOWS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "monitor": (
         "Labels of a day have arrived: was the model right?",
-        ("labels", "closed_loop_report"),
+        ("labels", "closed_loop_report", "online_closed_loop_report"),
     ),
     "real_time_inference": (
         "Changes the endpoint over to the champion, and fills the online store.",
@@ -69,8 +69,9 @@ _WORKFLOWS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "online_fill": ("Brings the online store up to the lake: new and changed days, labels.", ("online_features",)),
     "online_day": (
-        "A day in real time, looked at afterwards: online against offline features, and what the service decided.",
-        ("online_consistency", "online_decisions"),
+        "A day in real time, looked at afterwards: online against offline features, what the service decided, and "
+        "whether its traffic is as on healthy days.",
+        ("online_consistency", "online_decisions", "online_open_loop_report", "online_closed_loop_report"),
     ),
     "stream_lag": ("How far the reading of the stream is behind, and what could not be read.", ("stream_lag",)),
 }
@@ -94,6 +95,8 @@ def lifecycle_jobs(lifecycle: LifecycleDeclaration) -> dict[str, UnresolvedAsset
             selected.append("champion")
         if lifecycle.deployment.package_group and workflow in {"train", "retrain", "approve"}:
             selected.append("model_packages")
+        if not lifecycle.labels.column and workflow == "online_day":
+            selected.remove("online_closed_loop_report")
         if lifecycle.deployment.real_time is None and workflow == "real_time_inference":
             selected.remove("endpoint")
         selection: dg.AssetSelection = dg.AssetSelection.assets(*(asset_key(lifecycle, name) for name in selected))

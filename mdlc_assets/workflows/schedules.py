@@ -66,7 +66,10 @@ def online_daily(
         captured_decisions: CapturedDecisions,
     ):
         days, reason = lake.table(lifecycle.name, "features").days(), "there are no features yet"
-        chosen = set(captured_decisions.days(lifecycle.name)[-1:])
+        decided = captured_decisions.days(lifecycle.name)
+        # A day that is not over is no partition yet.
+        today = context.scheduled_execution_time.date()
+        chosen = set([day for day in decided if day < today][-1:])
         try:
             for day in reversed(days[-_LOOKED_AT_DAYS:]):
                 if not (reason := not_comparable(lifecycle, online_store.store, day)):
@@ -74,7 +77,9 @@ def online_daily(
                     break
         except StoreAwayError as error:
             reason = str(error)
-        requests = [dg.RunRequest(partition_key=day.isoformat()) for day in sorted(chosen)]
+        # Dagster takes several requests of a tick only with keys; a day is looked at again on the next one.
+        keys = {day: f"online-day-{day}-as-of-{today}" for day in sorted(chosen)}
+        requests = [dg.RunRequest(run_key=key, partition_key=day.isoformat()) for day, key in keys.items()]
         return requests or dg.SkipReason(f"Nothing was decided, and nothing is compared: {reason}.")
 
     fill = dg.ScheduleDefinition(

@@ -63,7 +63,7 @@ def test_every_asset_was_materialised(browser: webdriver.Chrome, address: str) -
     never = ["/".join(node["assetKey"]["path"]) for node in nodes if not node["assetMaterializations"]]
     never = [name for name in never if name.startswith("payments_fraud/")]
     # A backtest is for people to ask for, over days of their choice; the demo has neither stream nor service.
-    online = {"online_consistency", "online_decisions", "stream_lag"}
+    online = {"online_consistency", "online_decisions", "online_open_loop_report", "stream_lag"}
     assert {name.removeprefix("payments_fraud/") for name in never} == {"backtest", *online}
     _open(browser, f"{address}/assets/payments_fraud/features?view=overview", "terminal_fraud_share", "features")
 

@@ -57,7 +57,7 @@ def test_a_stopped_day_has_a_page_that_names_the_mend(
     payments_fraud: LifecycleDeclaration, lives: dict[str, Figures]
 ) -> None:
     found = lives["stopped"]
-    assert not_judged(found) == {"scores", "inputs", "performance", "calibration"}
+    assert not_judged(found) == {"scores", "inputs", "performance", "calibration", "online_scores", "online_inputs"}
     problems = problems_of(payments_fraud, found)
     assert [(problem.key, problem.level, problem.owner) for problem in problems] == [
         ("quality", "bad", "team:payments-data")
