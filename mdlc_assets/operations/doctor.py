@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mdlc_assets.home import Home
-from mdlc_assets.operations.services import DENIED, NO_KEYS, answers, questions
+from mdlc_assets.operations.services import BUSY, DENIED, NO_KEYS, answers, questions
 from mdlc_assets.production import UnsetError, in_production, production_resources
 from mdlc_assets.resources.endpoint_state import TOKEN_VARIABLE, ExposedError, check_host
 
@@ -236,7 +236,7 @@ def aws_findings(client_of: Callable[[Any], Any]) -> Iterator[Finding]:
     """Whether SageMaker and CloudWatch let this role ask; each permission that is missing is named."""
     from botocore.exceptions import ClientError
 
-    missing, asked = [], 0
+    missing, busy, asked = [], [], 0
     for service, method, permission, request in _DRY_CALLS:
         try:
             getattr(client_of(service), method)(**request)
@@ -247,9 +247,15 @@ def aws_findings(client_of: Callable[[Any], Any]) -> Iterator[Finding]:
                 return
             if code in DENIED:
                 missing.append(permission)
+            if code in BUSY:
+                # Refused before anybody looked at the role: no sign that it is allowed.
+                busy.append(permission)
         asked += 1
     if missing:
         mend = "allow them to the role that this runs under; deploy/cloudformation/roles.yaml has them"
         yield Finding("aws", f"not allowed: {', '.join(missing)}", mend)
-    else:
+    if busy:
+        mend = "try again; if it stays so, ask AWS for a higher rate of them"
+        yield Finding("aws", f"throttled, so not known to be allowed: {', '.join(busy)}", mend)
+    if not missing and not busy:
         yield Finding("aws", f"{asked} calls are allowed")

@@ -14,8 +14,8 @@ _NOTHING = "mdlc-doctor-asks-for-nothing"
 DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "403")
 NO_KEYS = ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException")
 _ABSENT = ("ResourceNotFoundException", "NotFound", "NotFoundException")
-_BUSY = ("Throttling", "ThrottlingException", "ThrottledException", "LimitExceededException", "RequestLimitExceeded",
-         "ProvisionedThroughputExceededException")  # fmt: skip
+BUSY = ("Throttling", "ThrottlingException", "ThrottledException", "LimitExceededException", "RequestLimitExceeded",
+         "ProvisionedThroughputExceededException", "SlowDown", "ServiceUnavailable")  # fmt: skip
 _DOMAINS = {"sns": "SNS", "dynamodb": "DynamoDB", "kinesis": "Kinesis", "cloudwatch": "CloudWatch"}
 
 
@@ -124,6 +124,6 @@ def _said(question: Question, about: str, code: str) -> tuple[str, str]:
         return f"{about}: not allowed: {question.permission}", mend
     if code in _ABSENT:
         return f"{about}: is not there", f"deploy the stack that makes it, or correct {question.variable}"
-    if code in _BUSY:
+    if code in BUSY:
         return f"{about}: throttled: {code}", "try again; if it stays so, raise the account's limit"
     return f"{about}: {code}", f"see what AWS says of {question.permission}: {code}"

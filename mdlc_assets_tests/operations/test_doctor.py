@@ -119,3 +119,11 @@ def test_permissions_that_are_missing_are_named() -> None:
     assert finding.says == f"{len(_DRY_CALLS)} calls are allowed"
     (finding,) = aws_findings(_answering({"describe_training_job": "ExpiredTokenException"}))
     assert finding.says == "the credentials are refused: ExpiredTokenException"
+
+
+def test_a_throttled_call_is_not_taken_for_an_allowed_one() -> None:
+    refused = {"describe_endpoint": "ThrottlingException", "list_models": "AccessDeniedException"}
+    missing, busy = aws_findings(_answering(refused))
+    assert missing.says == "not allowed: sagemaker:ListModels"
+    assert busy.says == "throttled, so not known to be allowed: sagemaker:DescribeEndpoint"
+    assert "higher rate" in busy.mend
