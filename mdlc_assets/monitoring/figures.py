@@ -87,7 +87,9 @@ def realised_plot(lifecycle: LifecycleDeclaration, closed: Documents, open_loop:
             low, high = zip(*bounds.values(), strict=True)
             axes.fill_between(plots.dates(list(bounds)), low, high, color=plots.GREY, alpha=0.15, lw=0, step="mid")
     each = {day: said["metrics"][metric] for day, said in reports if _value(said["metrics"], metric)}
-    axes.plot(plots.dates(list(each)), list(each.values()), ".", color=plots.BLUE, alpha=0.5, label="day")
+    # A line without points would still count as drawn, on an axis that begins in 1970.
+    if each:
+        axes.plot(plots.dates(list(each)), list(each.values()), ".", color=plots.BLUE, alpha=0.5, label="day")
     recent = {day: said["recent"] for day, said in reports if _value(said["recent"]["metrics"], metric)}
     if recent:
         days = plots.dates(list(recent))

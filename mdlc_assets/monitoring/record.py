@@ -14,6 +14,7 @@ from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.monitoring.open_loop import Reference, Sketches, healthy_days
 from mdlc_assets.monitoring.retrain_policy import EstimatedDay, LabelledDay, Training
 from mdlc_assets.monitoring.sketch import Sketch, from_table, sketch, sketches, to_table
+from mdlc_assets.quality.metrics import REFUSED, as_mapping
 from mdlc_assets.resources.lake import Lake, LakeDocuments, LakeTable
 
 OUTPUTS = ("score", "decision")
@@ -201,9 +202,19 @@ class Record:
         return None
 
     def stopped_days(self, today: date, count: int) -> list[date]:
-        """The days among the last `count` that quality stopped and nobody has mended."""
+        """The days among the last `count` that quality stopped and nobody has mended.
+
+        A day with too much in quarantine stops before its report is made, so that only its metrics tell.
+        """
         reports = self.documents("quality_report", today, count)
-        return [day for day, report in reports.items() if not report["passed"]]
+        stopped = [day for day, report in reports.items() if not report["passed"]]
+        metrics, most = self._table("daily_metrics"), self.lifecycle.quality.max_quarantined
+        for day in metrics.days():
+            if today - timedelta(days=count) < day <= today and day not in reports:
+                refused = as_mapping(metrics.read_day(day)).get(("", REFUSED, ""), 0.0)
+                if refused > most:
+                    stopped.append(day)
+        return sorted(stopped)
 
     def labelled_days(self, version: int, last: date, table: str = "closed_loop_report") -> list[LabelledDay]:
         """The days up to `last` that a version scored without having learnt from them, labels in, oldest first."""

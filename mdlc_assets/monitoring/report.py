@@ -97,10 +97,9 @@ def summary(lifecycle: LifecycleDeclaration, found: Figures, problems: Sequence[
 
 def _plots(lifecycle: LifecycleDeclaration, found: Figures):  # type: ignore[no-untyped-def]
     metric = lifecycle.monitoring.retrain.metric
-    yield (
-        f"{metric}: realised, promised, estimated",
-        figures.realised_plot(lifecycle, found.closed_loop, found.open_loop),
-    )
+    realised = figures.realised_plot(lifecycle, found.closed_loop, found.open_loop)
+    if realised.axes[0].has_data():
+        yield f"{metric}: realised, promised, estimated", realised
     if found.open_loop:
         yield (
             "What moved most (at 1 it alarms; shaded: in alarm)",

@@ -13,6 +13,7 @@ import pytest
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.monitoring.record import Record
 from mdlc_assets.monitoring.sketch import to_table
+from mdlc_assets.quality.metrics import daily_metrics
 from mdlc_assets.resources.lake import Lake
 
 _FIRST = date(2018, 6, 1)
@@ -71,6 +72,20 @@ def test_marked_and_stopped_days_are_left_out(record: Record) -> None:
     assert sorted(found.recent) == [*(_day(i) for i in range(_LEARNT)), _day(14), *(_day(i) for i in range(17, 20))]
     assert "score" not in found.recent[_day(0)]
     assert {"score", "decision", "amount"} <= set(found.recent[_day(14)])
+
+
+def test_a_day_stopped_by_its_quarantine_counts_though_it_has_no_report(record: Record) -> None:
+    lifecycle = record.lifecycle
+    rows = _rows(lifecycle, 0).select("transaction_id", "event_time")
+    metrics = record.lake.table(lifecycle.name, "daily_metrics")
+    most = lifecycle.quality.max_quarantined
+    # Of 50 rows that passed: none, far too many, and too many after the day asked for.
+    for i, refused in ((22, 0), (24, 50), (25, 50)):
+        metrics.write_day(_day(i), daily_metrics(lifecycle, rows, {"amount_positive": refused} if refused else {}))
+    assert most < 50 / 100
+    assert record.stopped_days(_day(24), 10) == [_day(16), _day(24)]
+    metrics.write_day(_day(24), daily_metrics(lifecycle, rows, {}))
+    assert record.stopped_days(_day(24), 10) == [_day(16)], "sent again and mended"
 
 
 def test_a_new_version_is_compared_with_what_it_learnt_from(record: Record) -> None:

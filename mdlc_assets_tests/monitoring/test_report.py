@@ -47,6 +47,16 @@ def test_drift_that_harms_says_what_since_when_and_what_to_do(
         assert said in page, said
 
 
+def test_nothing_realised_draws_no_empty_plot(payments_fraud: LifecycleDeclaration, lives: dict[str, Figures]) -> None:
+    title = "realised, promised, estimated"
+    assert title in render(payments_fraud, lives["well"], [], _AROUND)
+    opened = {day: {**said, "estimated": None} for day, said in lives["well"].open_loop.items()}
+    page = render(payments_fraud, replace(lives["well"], closed_loop={}, open_loop=opened), [], _AROUND)
+    assert title not in page
+    assert "1970" not in page
+    assert "Rows a day" in page
+
+
 def test_the_estimate_falls_before_labels_show_it(lives: dict[str, Figures]) -> None:
     opened = lives["drifted"].open_loop
     before, at_once = (opened[FIRST + timedelta(days=i)]["estimated"]["metrics"] for i in (11, 12))
