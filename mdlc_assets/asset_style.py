@@ -55,7 +55,7 @@ def asset_key(lifecycle: LifecycleDeclaration, name: str) -> dg.AssetKey:
 
 
 def group_name(lifecycle: LifecycleDeclaration, stage: Stage) -> str:
-    """The group of a lifecycle's stage, such as `payments_fraud_1_sourcing`."""
+    """The group of a lifecycle's stage, such as `bakery_demand_1_sourcing`."""
     return f"{lifecycle.name}_{_STAGE_NUMBERS[stage]}_{stage}"
 
 

@@ -107,7 +107,7 @@ def test_validate_for_scripts(tmp_path: Path) -> None:
     bad.write_text(good.read_text().replace("algorithm: xgboost", "algorithm: xgbost"))
     ran = CliRunner().invoke(main, ["validate", "--json", str(good), str(bad)])
     assert ran.exit_code == 1
-    first, second = map(json.loads, ran.stdout.splitlines())
+    first, second = json.loads(ran.stdout)
     assert (first["name"], first["problems"]) == ("payments_fraud", [])
     assert second["file"] == str(bad)
     assert [(p["field"], p["mend"]) for p in second["problems"]] == [("model.algorithm", "write 'xgboost'")]
@@ -120,7 +120,7 @@ def test_run_for_scripts(tmp_path: Path) -> None:
     sample_rows(declaration, declaration.dataset.start, 30).write_parquet(landing / "2018-04-01.parquet")
     ran = CliRunner().invoke(main, ["--home", str(tmp_path), "run", "payments_fraud", "history", "train", "--json"])
     assert ran.exit_code == 1, "one day is too early to train"
-    history, train = map(json.loads, ran.stdout.splitlines())
+    history, train = json.loads(ran.stdout)
     assert (history["success"], history["first"], history["error"]) == (True, "2018-04-01", "")
     assert not train["success"]
     assert "Mend: train as of" in train["error"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from mdlc_assets.commands.answer import answer, for_scripts
 
 if TYPE_CHECKING:
     from mdlc_assets.declaration import LifecycleDeclaration
@@ -39,13 +40,13 @@ _LIVED_DAYS = 7
 @click.option("--anomalies", is_flag=True, help="Nobody says what was right: learn what is usual, without a label.")
 @click.option("--label-delay", help="How long after the event labels are known: 7d, 2w [default: seen in the data].")
 @click.option(
-    "--entity", multiple=True, help="Whose event it is: customer, machine ...; may be given again; `-` for none."
+    "--entity", multiple=True, help="Whose event it is: a machine, a shop ...; may be given again; `-` for none."
 )
 @click.option("--owner", default="team:my-team", show_default=True, help="Who is called when something is wrong.")
 @click.option("--days", default=400, show_default=True, help="Start with at most so many days, the newest.")
 @click.option("--into", type=click.Path(path_type=Path), default=Path("lifecycles"), show_default=True)
-@click.option("--yes", is_flag=True, help="Ask nothing; take what the data suggest.")
-@click.option("--json", "as_json", is_flag=True, help="For scripts; asks nothing.")
+@click.option("--yes", is_flag=True, help="Ask nothing; take what the data suggest. So does --json.")
+@for_scripts
 def new(name: str, data: Path, days: int, into: Path, yes: bool, as_json: bool, **options: Any) -> None:
     """Start the lifecycle NAME from a data file.
 
@@ -53,7 +54,7 @@ def new(name: str, data: Path, days: int, into: Path, yes: bool, as_json: bool, 
     by day into the landing zone.
 
     \b
-    mdlc new churn --data customers.csv
+    mdlc new visits --data visits.csv
     mdlc new rain --data weather.csv --label weather --positive rain --yes
     mdlc new warmth --data weather.csv --label temp_max --number --yes
     mdlc new pumps --data readings.csv --anomalies --yes
@@ -89,19 +90,20 @@ def new(name: str, data: Path, days: int, into: Path, yes: bool, as_json: bool, 
     for day, rows in _progress(found.days.items(), "landing days", quiet=as_json):
         land_day(landing, day, rows)
     following = _following(found.declaration, list(found.days), into)
-    if as_json:
-        written = {"declaration": str(folder / "defs.yaml"), "test": str(folder / f"test_{name}.py")}
-        landed = [str(day) for day in found.days]
-        click.echo(
-            json.dumps({**written, "landing": str(landing), "days": landed, "notes": found.notes, "next": following})
-        )
-        return
-    for note in found.notes:
-        click.echo(f"  {note}")
-    click.secho(f"{folder / 'defs.yaml'} is written, and {len(found.days)} days landed in {landing}.", fg="green")
-    click.echo("Next:")
-    for line in following:
-        click.echo(f"  {line}")
+    if not as_json:
+        for note in found.notes:
+            click.echo(f"  {note}")
+        done = f"{folder / 'defs.yaml'} is written, and {len(found.days)} days landed in {landing}."
+        click.secho(done, fg="green")
+    document = {
+        "declaration": str(folder / "defs.yaml"),
+        "test": str(folder / f"test_{name}.py"),
+        "landing": str(landing),
+        "days": list(found.days),
+        "notes": found.notes,
+        "next": following,
+    }
+    answer(as_json, document, "\n".join(["Next:", *(f"  {line}" for line in following)]))
 
 
 @click.command()
@@ -110,7 +112,8 @@ def new(name: str, data: Path, days: int, into: Path, yes: bool, as_json: bool, 
 @click.option("--feed", default="transactions", show_default=True, help="The feed the rows belong to.")
 @click.option("--replace", is_flag=True, help="For days that are there already: take the place of what landed.")
 @click.option("--add", is_flag=True, help="For days that are there already: put the rows beside those.")
-def land(lifecycle: str, data: Path, feed: str, replace: bool, add: bool) -> None:
+@for_scripts
+def land(lifecycle: str, data: Path, feed: str, replace: bool, add: bool, as_json: bool) -> None:
     """Part DATA by day into the landing zone of LIFECYCLE.
 
     \b
@@ -149,11 +152,13 @@ def land(lifecycle: str, data: Path, feed: str, replace: bool, add: bool) -> Non
             f"{folder / foreign[0]}: the day has {len(foreign)} files of other names, which would stay. Mend: move "
             "them away first, or use --add."
         )
-    for day, part in _progress(parts, "landing days"):
+    for day, part in _progress(parts, "landing days", quiet=as_json):
         land_day(folder, day, part, beside=add)
     count = sum(part.height for _, part in parts)
     left_out = f"; {rows.height - count} without instant are left out" if count < rows.height else ""
-    click.echo(f"{count:,} rows on {len(parts)} days, {parts[0][0]} to {parts[-1][0]}, landed in {folder}{left_out}.")
+    document = {"lifecycle": lifecycle, "rows": count, "days": [day for day, _ in parts], "landing": folder}
+    words = f"{count:,} rows on {len(parts)} days, {parts[0][0]} to {parts[-1][0]}, landed in {folder}{left_out}."
+    answer(as_json, {**document, "left_out": rows.height - count}, words)
 
 
 def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Choices:

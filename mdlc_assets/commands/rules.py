@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from mdlc_assets.commands.answer import answer, for_scripts
 
 if TYPE_CHECKING:
     from mdlc_assets.declaration import LifecycleDeclaration
@@ -32,12 +32,12 @@ def rules() -> None:
 )
 @click.option("--max-changed", default="", help="Exit code 1 past it: a number of events, or a share such as 0.5%.")
 @click.option("--amount", default="", help="The column to add up [default: the one that costs.miss names].")
-@click.option("--json", "as_json", is_flag=True, help="For scripts: one object.")
+@for_scripts
 def test(lifecycle: str, days: str, file: Path | None, max_changed: str, amount: str, as_json: bool) -> None:
     """Decide past days of LIFECYCLE again and show what would have changed. Writes nothing.
 
     \b
-    mdlc rules test payments_fraud --days 2018-06-01..2018-06-07 --rules changed.yaml --max-changed 1%
+    mdlc rules test orders --days 2024-06-01..2024-06-07 --rules changed.yaml --max-changed 1%
     """
     import os
 
@@ -61,15 +61,10 @@ def test(lifecycle: str, days: str, file: Path | None, max_changed: str, amount:
     except (DayAbsentError, RuleError, UnsetError) as error:
         raise click.ClickException(str(error)) from None
     past = limit is not None and found.changed > limit(found.events)
-    if as_json:
-        click.echo(json.dumps({**found.as_dict(), "past_limit": past}, default=str))
-    else:
+    if not as_json:
         click.echo("\n".join(_lines(found)))
-    if past:
-        click.echo(
-            f"{found.changed} of {found.events} decisions change, more than --max-changed {max_changed}", err=True
-        )
-        sys.exit(1)
+    over = f"{found.changed} of {found.events} decisions change, more than --max-changed {max_changed}" if past else ""
+    answer(as_json, {**found.as_dict(), "past_limit": past}, over, good=not past)
 
 
 def _days(text: str) -> list[date]:

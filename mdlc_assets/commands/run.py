@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
+
+from mdlc_assets.commands.answer import answer, for_scripts, work
 
 if TYPE_CHECKING:
     from mdlc_assets.declaration import LifecycleDeclaration
@@ -32,7 +32,7 @@ _WORKFLOWS = (
     "--first", type=_DAY, help="First day [default: all landed days; the last for train and batch_inference]."
 )
 @click.option("--last", type=_DAY, help="Last day.")
-@click.option("--json", "as_json", is_flag=True, help="For scripts: one object for each workflow, a line each.")
+@for_scripts
 def run(
     lifecycle: str,
     workflows: tuple[str, ...],
@@ -60,27 +60,26 @@ def run(
     landed = loop.resources["landing"].feed(lifecycle, "transactions").days()
     console = Console(stderr=True)
     named = (day or first, day or last)
+    done: list[dict[str, object]] = []
     for workflow in workflows:
         begin, end = _days_of(workflow, loop.lifecycle, landed, named)
         span = f"{begin} to {end}" if end and end != begin else str(begin or "")
         started = time.monotonic()
-        with console.status(f"{workflow} {span}"):
+        with console.status(f"{workflow} {span}"), work(as_json):
             ran = loop.run(workflow, begin, end)
         took = round(time.monotonic() - started, 1)
-        if as_json:
-            said = {"workflow": workflow, "first": begin, "last": end or begin, "success": ran.success}
-            click.echo(json.dumps(said | {"seconds": took, "error": ran.error, "run": ran.run_id}, default=str))
-        elif ran.success:
-            click.echo(f"{click.style('done', fg='green')}  {workflow} {span}  {took} s")
+        # A check that stops a day says why; the run's own error is only that a check did.
+        stopped = dict(reversed(ran.stopped_by))
+        said = {"workflow": workflow, "first": begin, "last": end or begin, "success": ran.success}
+        done.append(said | {"seconds": took, "error": ran.error, "stopped_by": stopped, "run": ran.run_id})
         if not ran.success:
-            # A check that stops a day says why; the run's own error is only that a check did.
-            stopped = dict(reversed(ran.stopped_by))
             reasons = "\n".join(f"{check}: {why}" for check, why in stopped.items()) or ran.error
-            if not as_json:
-                word = "stopped" if stopped else "failed"
-                click.echo(f"{click.style(word, fg='red')}  {workflow} {span}\n{reasons}", err=True)
-            sys.exit(1)
+            word = click.style("stopped" if stopped else "failed", fg="red")
+            answer(as_json, done, f"{word}  {workflow} {span}\n{reasons}", good=False)
+        if not as_json:
+            click.echo(f"{click.style('done', fg='green')}  {workflow} {span}  {took} s")
     loop.instance.dispose()
+    answer(as_json, done, "")
 
 
 def _days_of(

@@ -1,18 +1,62 @@
-"""What several commands need: the lifecycle by its name, a verdict about a file, a port that is free."""
+"""What several commands need: the lifecycle by its name, the loop and registry of the home, a port that is free."""
 
 from __future__ import annotations
 
-import json
 import os
 import socket
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from mdlc_assets.demo.loop import Loop
     from mdlc_assets.lifecycle import ModelLifecycle
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def of_a_lifecycle(command: _Command) -> _Command:
+    """Give a command the option --lifecycle, whose default is the one that can only be meant."""
+    return click.option(
+        "--lifecycle",
+        callback=lambda _ctx, _option, name: name or _the_usual(),
+        help="Which one [default: your own where there is one, the demo's where there is none].",
+    )(command)
+
+
+def _the_usual() -> str:
+    from mdlc_assets.declaration import DeclarationError
+    from mdlc_assets.definitions import lifecycle_files
+    from mdlc_assets.demo import LIFECYCLE
+    from mdlc_assets.lifecycle import load_lifecycle
+
+    shipped = Path(__file__).parents[1] / "lifecycles"
+    own = [path for path in lifecycle_files() if not path.resolve().is_relative_to(shipped)]
+    if len(own) > 1:
+        names = ", ".join(path.parent.name for path in own[:10])
+        raise click.UsageError(f"--lifecycle: {len(own)} could be meant: {names}. Mend: name one.")
+    try:
+        return load_lifecycle(own[0]).declaration.name if own else LIFECYCLE
+    except DeclarationError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def registry_here() -> Any:
+    """The registry below the home."""
+    from mdlc_assets.definitions import embedded_resources
+    from mdlc_assets.home import Home
+
+    return embedded_resources(Home())["registry"]
+
+
+def loop_here(name: str) -> Loop:
+    """The jobs of a lifecycle on the state below the home."""
+    from mdlc_assets.demo.loop import open_loop
+    from mdlc_assets.home import Home
+
+    return open_loop(find_lifecycle(name), Home())
 
 
 def find_lifecycle(name: str) -> ModelLifecycle:
@@ -54,32 +98,3 @@ def refuse_taken_port(host: str, port: int) -> None:
                 f"--port {port}: nothing can listen on {host}:{port} ({error.strerror}). Mend: choose another, such as "
                 f"--port {port + 1}, or stop what listens there."
             ) from None
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What was found in a declaration's file; `problems` have field, value, message and mend."""
-
-    path: Path
-    text: str
-    name: str = ""
-    problems: tuple[dict[str, str], ...] = ()
-
-    def as_json(self) -> str:
-        """One line for scripts."""
-        return json.dumps({"file": str(self.path), "name": self.name, "problems": self.problems})
-
-
-def judge_declaration(path: Path) -> Judged:
-    """Read a declaration and look at it as the platform would."""
-    from dataclasses import asdict
-
-    from mdlc_assets.declaration import DeclarationError
-    from mdlc_assets.lifecycle import load_lifecycle
-
-    try:
-        declaration = load_lifecycle(path).declaration
-    except DeclarationError as error:
-        return Judged(path, str(error), problems=tuple(asdict(problem) for problem in error.problems))
-    text = f"{path}: good; {declaration.name} has {len(declaration.features.names())} features"
-    return Judged(path, text, declaration.name)

@@ -108,7 +108,7 @@ class Source(Declared):
 
 
 class Attributes(Declared):
-    """What is known of an entity and changes slowly, such as a customer's segment.
+    """What is known of an entity and changes slowly, such as a machine's type.
 
     It lands as files of changes, in a feed of its own: the entity, `known_at`, and the columns. Each event gets
     the version with the greatest `known_at` at or before its instant, nulls before the first.
@@ -155,7 +155,7 @@ class Dataset(Declared):
             if not _FEED.match(feed) or feed in _OTHER_TABLES:
                 raise refuse(
                     f"attributes cannot be called {feed!r}: their feed and table get this name",
-                    "use lower-case letters, digits and underscores, and no name of another table, such as customers",
+                    "use lower-case letters, digits and underscores, and no name of another table, such as machines",
                     field=field,
                     value=feed,
                 )

@@ -39,7 +39,7 @@ def _metric(name: str) -> str:
         f"{name!r} is not a metric",
         f"write {close[0]!r}"
         if close
-        else f"use {', '.join(_RANKINGS)} or card_precision_<cards a day>; for numbers {', '.join(NUMBER_GAINS)}; "
+        else f"use {', '.join(_RANKINGS)} or card_precision_<entities a day>; for numbers {', '.join(NUMBER_GAINS)}; "
         f"without labels {', '.join(UNLABELLED_GAINS)}",
     )
 
@@ -59,7 +59,7 @@ def is_of_numbers(metric: str) -> bool:
 
 
 Metric = Annotated[str, AfterValidator(_metric)]
-"""A metric that is better when higher: `auc_roc`, `average_precision`, or `card_precision_<cards a day>`; of numbers
+"""A metric that is better when higher: `auc_roc`, `average_precision`, or `card_precision_<entities a day>`; of numbers
 `r2` and `gain_over_baseline`."""
 
 Loss = Literal["brier", "log_loss", "expected_calibration_error", "mae", "rmse", "wape", "exceeding", "davies_bouldin"]

@@ -71,7 +71,7 @@ class Model(Declared):
     )
     entity: str = Field(
         default="",
-        description="Whose capture the capacity metric counts: the card, the customer. Without one each event counts "
+        description="Whose capture the capacity metric counts: the machine, the shop. Without one each event counts "
         "by itself.",
     )
     leave_out_known: bool = Field(

@@ -44,7 +44,7 @@ class Owners(Declared):
             if not _OWNER.match(owner):
                 raise refuse(
                     f"the owner of {stage}, {owner!r}, is neither a team nor an address",
-                    "write `team:payments-data` or `name@company.com`",
+                    "write `team:my-team` or `name@company.com`",
                     field=stage,
                     value=owner,
                 )

@@ -69,17 +69,21 @@ def handbook_table(lifecycle: ModelLifecycle, source: Path, home: Home) -> dict[
     return found
 
 
-def print_table(lifecycle: ModelLifecycle, source: Path) -> None:
-    """Compute the table in a folder of its own and print it beside the published one."""
-    console = Console()
-    with tempfile.TemporaryDirectory() as folder, console.status("raw files to features, then six classifiers"):
-        found = handbook_table(lifecycle, source, Home(folder))
+def computed_table(lifecycle: ModelLifecycle, source: Path) -> dict[str, dict[str, float]]:
+    """The table, made in a folder of its own."""
+    status = Console(stderr=True).status("raw files to features, then six classifiers")
+    with tempfile.TemporaryDirectory() as folder, status:
+        return handbook_table(lifecycle, source, Home(folder))
+
+
+def print_table(found: dict[str, dict[str, float]]) -> None:
+    """Print the table beside the published one."""
     table = Table("classifier", "", *METRICS, title="Train 2018-07-25 to 07-31, test 2018-08-08 to 08-14")
     for row in ROWS:
         table.add_row(row.name, "platform", *(f"{found[row.name][metric]:.3f}" for metric in METRICS))
         table.add_row("", "recomputed", *(f"{value:.3f}" for value in row.recomputed), style="dim")
         table.add_row("", "published", *(f"{value:.3f}" for value in row.published), style="dim", end_section=True)
-    console.print(table)
+    Console().print(table)
 
 
 def _model(row: Row) -> Model:

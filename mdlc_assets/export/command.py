@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from mdlc_assets.commands.answer import answer, for_scripts
+
 
 @click.group()
 def export() -> None:
@@ -33,7 +35,8 @@ def export() -> None:
 @click.option("--prefix", default="mdlc", show_default=True, help="Of names, as in deploy/cloudformation.")
 @click.option("--approval-days", type=click.IntRange(1, 300), default=7, show_default=True)
 @click.option("--poll-seconds", type=click.IntRange(1, 3600), default=30, show_default=True)
-def step_functions(lifecycle: str, to: Path, form: str, **given: Any) -> None:
+@for_scripts
+def step_functions(lifecycle: str, to: Path, form: str, as_json: bool, **given: Any) -> None:
     """The workflows of LIFECYCLE as Amazon States Language, and what starts them, as files.
 
     Writes <machine>.asl.json for training, batch inference and the endpoint, <machine>.starts.json for schedule and
@@ -61,4 +64,5 @@ def step_functions(lifecycle: str, to: Path, form: str, **given: Any) -> None:
     to.mkdir(parents=True, exist_ok=True)
     for name, content in written.items():
         (to / name).write_text(json.dumps(content, indent=2) + "\n")
-        click.echo(to / name)
+    paths = [str(to / name) for name in written]
+    answer(as_json, {"lifecycle": lifecycle, "files": paths}, "\n".join(paths))

@@ -206,12 +206,16 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             where = reports.put(name, day, page, summary(lifecycle, found, problems))
             reports.put_front(front_page(reports.summaries()))
             told = alerts.tell(name, day, problems, not_judged(found))
+            unsent = alerts.unsent(name)
+            for text in unsent:
+                context.log.warning("an alert was not sent, and is tried again with the next day: %s", text)
             context.add_asset_metadata(
                 {
                     "open": dg.MetadataValue.url(reports.link(f"{name}/{day}.html")),
                     "page": dg.MetadataValue.path(where),
                     "problems": len(problems),
                     "told": told,
+                    **({"not sent": unsent} if unsent else {}),
                 },
                 partition_key=day.isoformat(),
             )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from dataclasses import asdict
 
 import click
 
+from mdlc_assets.commands.answer import answer, for_scripts
+
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+@for_scripts
 def doctor(as_json: bool) -> None:
     """Check this installation, and say what is wrong and how to mend it.
 
@@ -31,6 +31,4 @@ def doctor(as_json: bool) -> None:
             click.echo(f"{word}  {finding.check:13} {finding.says}")
             if finding.mend:
                 click.echo(f"{'':22}Mend: {finding.mend}.")
-    if as_json:
-        click.echo(json.dumps(found, indent=1))
-    sys.exit(1 if wrong else 0)
+    answer(as_json, found, "", good=not wrong)

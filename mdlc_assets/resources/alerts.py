@@ -128,13 +128,19 @@ class Alerts(dg.ConfigurableResource):
                     channels[channel](waiting["notice"])
                 except Exception as error:  # whatever a channel raises, the others are still told
                     left.append(channel)
-                    # An error's text may hold the address, and the address a token.
-                    failed.append(f"{name}: {channel}: {type(error).__name__}")
+                    failed.append(f"{name}: {channel}: {_why(error)}")
             if left:
                 storage.write(name, _bytes({**waiting, "to": left, "failed": failed[-len(left) :]}))
             else:
                 storage.delete(name)
         return failed
+
+    def unsent(self, lifecycle: str) -> list[str]:
+        """The lifecycle's alerts that could not be sent so far, each with the reason; the next day tries them again."""
+        storage = open_storage(self.root)
+        waiting = (_read(storage, name) or {} for name in storage.names("outbox"))
+        mine = (one for one in waiting if one.get("notice", {}).get("lifecycle") == lifecycle)
+        return [text for one in mine for text in one.get("failed", [])]
 
     def _channels(self) -> dict[str, Callable[[dict[str, Any]], None]]:
         found: dict[str, Callable[[dict[str, Any]], None]] = {}
@@ -160,9 +166,9 @@ class Alerts(dg.ConfigurableResource):
             server.send_message(message)
 
     def _publish(self, notice: dict[str, Any]) -> None:
-        import boto3
+        from mdlc_assets.resources.aws import aws_client
 
-        boto3.client("sns").publish(
+        aws_client("sns").publish(
             TopicArn=self.sns_topic,
             Subject=subject(notice)[:100],
             Message=body(notice),
@@ -176,9 +182,9 @@ class Alerts(dg.ConfigurableResource):
         """Open problems by level as CloudWatch metrics, for alarms and dashboards there."""
         if not self.cloudwatch_namespace:
             return
-        import boto3
+        from mdlc_assets.resources.aws import aws_client
 
-        boto3.client("cloudwatch").put_metric_data(
+        aws_client("cloudwatch").put_metric_data(
             Namespace=self.cloudwatch_namespace,
             MetricData=[
                 {
@@ -190,6 +196,15 @@ class Alerts(dg.ConfigurableResource):
                 for level in _LEVELS[1:]
             ],
         )
+
+
+def _why(error: Exception) -> str:
+    """What may be written down of an error: the text of others than AWS may hold the address, and that a token."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return (
+        f"{type(error).__name__}: {error}" if isinstance(error, BotoCoreError | ClientError) else type(error).__name__
+    )
 
 
 def subject(notice: dict[str, Any]) -> str:

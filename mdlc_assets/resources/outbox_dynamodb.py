@@ -20,9 +20,9 @@ class DynamoOutbox:
     at_hand = False
 
     def __init__(self, table: str, client: Any = None) -> None:
-        import boto3
+        from mdlc_assets.resources.aws import aws_client
 
-        self.table, self.client = table, client or boto3.client("dynamodb")
+        self.table, self.client = table, client or aws_client("dynamodb")
 
     def create(self) -> None:
         """Make the table, for tests; in production CloudFormation does."""

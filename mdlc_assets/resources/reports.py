@@ -29,7 +29,7 @@ class Reports(dg.ConfigurableResource):
         return cls(root=root, **{name: address.rstrip("/") for name, address in names.items() if address})
 
     def link(self, name: str) -> str:
-        """The address of a page, such as `payments_fraud/2018-06-01.html`, where somebody serves them."""
+        """The address of a page, such as `bakery_demand/2024-06-01.html`, where somebody serves them."""
         return f"{self.reports_url}/{name}"
 
     def version_link(self, model: str, version: int) -> str:
@@ -66,7 +66,7 @@ class Reports(dg.ConfigurableResource):
         return storage.location("index.html")
 
     def put_page(self, name: str, page: str) -> str:
-        """Keep a page that belongs to no day, such as `models/payments_fraud/backtest.html`. Gives where it lies."""
+        """Keep a page that belongs to no day, such as `models/bakery_demand/backtest.html`. Gives where it lies."""
         storage = open_storage(self.root)
         storage.write(name, page.encode())
         return storage.location(name)

@@ -123,18 +123,20 @@ class S3Storage:
     """Objects below an S3 prefix. A put is atomic there, so a reader sees the old object or the new."""
 
     def __init__(self, root: str, client: Any = None) -> None:
-        import boto3
+        from mdlc_assets.resources.aws import aws_client
 
         bucket, _, prefix = root.removeprefix("s3://").partition("/")
         self.bucket, self.prefix = bucket, prefix.strip("/")
-        self.client = client or boto3.client("s3")
+        self.client = client or aws_client("s3")
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
 
     def read(self, name: str) -> bytes:
+        from mdlc_assets.resources.aws import whole_body
+
         try:
-            return self.client.get_object(Bucket=self.bucket, Key=self._key(name))["Body"].read()
+            return whole_body(lambda: self.client.get_object(Bucket=self.bucket, Key=self._key(name)))
         except self.client.exceptions.NoSuchKey:
             raise FileNotFoundError(self.location(name)) from None
 

@@ -180,7 +180,7 @@ def _refuse_overdue(
     if late:
         raise dg.Failure(
             f"No labels for {len(late)} days, {late[0]} to {late[-1]}, in {feed.location}, though there are "
-            f"transactions up to {newest} and labels are known after "
+            f"events up to {newest} and labels are known after "
             f"{duration_name(lifecycle.labels.delay)}. Mend: put a file with the columns "
             f"{lifecycle.dataset.id}, {lifecycle.labels.column}, known_at there for each event day, or "
             "declare the source with `labels_inline: true`.",

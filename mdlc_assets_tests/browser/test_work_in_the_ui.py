@@ -33,6 +33,7 @@ pytestmark = [
 ]
 _SHOTS = Path(os.environ.get("MDLC_SCREENSHOTS", ".mdlc/screenshots")).absolute()
 _MDLC = str(Path(sys.executable).parent / "mdlc")
+_SENSOR = "rain_stopped_days"
 _GOOD, _BROKEN = "2015-12-30", "2015-12-31"
 _LOCATION = "mdlc_assets"
 _BACKFILLS = "{ partitionBackfillsOrError { ... on PartitionBackfills { results { status numPartitions } } } }"
@@ -195,6 +196,21 @@ def test_a_person_approves_a_model(ui: Ui) -> None:
     ui.open("/assets/rain/champion", "ann@example.com")
     ui.see("better than chance")
     ui.shot("work_4_champion")
+
+
+def test_a_sensor_is_switched_on(ui: Ui) -> None:
+    """On its own page: the list of automations shows only what is in sight."""
+    selector = f'repositoryName: "__repository__", repositoryLocationName: "{_LOCATION}", sensorName: "{_SENSOR}"'
+    query = f"{{ sensorOrError(sensorSelector: {{{selector}}}) {{ ... on Sensor {{ sensorState {{ status }} }} }} }}"
+
+    def status() -> str:
+        return ui.ask(query)["sensorOrError"]["sensorState"]["status"]
+
+    assert status() == "STOPPED", "nothing starts by itself in a new home"
+    ui.open(f"/locations/{_LOCATION}/sensors/{_SENSOR}", _SENSOR)
+    ui.click("//*[@role='switch' or @type='checkbox']/..")
+    ui.until(lambda: status() == "RUNNING", "the sensor runs")
+    ui.shot("work_5_sensor")
 
 
 def test_the_report_is_opened(ui: Ui) -> None:

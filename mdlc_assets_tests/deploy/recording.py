@@ -8,19 +8,9 @@ from typing import Any
 import pytest
 from botocore.client import BaseClient
 
+from mdlc_assets.resources.aws import permission_of
 from mdlc_assets_tests.deploy.stacks import template
 
-# How AWS calls the permission of an operation, where it is not the operation's own name.
-PERMISSION = {
-    "s3:ListObjectsV2": "s3:ListBucket",
-    "s3:ListObjects": "s3:ListBucket",
-    "s3:HeadObject": "s3:GetObject",
-    "s3:DeleteObjects": "s3:DeleteObject",
-    "s3:UploadPart": "s3:PutObject",
-    "s3:CreateMultipartUpload": "s3:PutObject",
-    "s3:CompleteMultipartUpload": "s3:PutObject",
-    "dynamodb:TransactWriteItems": "dynamodb:PutItem",
-}
 # Needed by AWS itself on behalf of a call: no client ever sends it.
 IMPLIED = {
     *("iam:PassRole", "kms:Decrypt", "kms:GenerateDataKey", "s3:AbortMultipartUpload"),
@@ -35,9 +25,7 @@ def record_permissions(patch: pytest.MonkeyPatch) -> set[str]:
 
     @functools.wraps(usual)
     def recording(client: Any, operation: str, request: dict[str, Any]) -> Any:
-        service = client.meta.service_model.signing_name
-        service = {"monitoring": "cloudwatch"}.get(service, service)
-        found.add(PERMISSION.get(f"{service}:{operation}", f"{service}:{operation}"))
+        found.add(permission_of(client.meta.service_model.signing_name, operation))
         return usual(client, operation, request)
 
     patch.setattr(BaseClient, "_make_api_call", recording)

@@ -30,6 +30,7 @@ from mdlc_assets.features.online_filling import fill_store
 from mdlc_assets.features.table import feature_table
 from mdlc_assets.production import production_resources
 from mdlc_assets.resources.alerts import Problem
+from mdlc_assets.resources.aws import PERMISSIONS
 from mdlc_assets.resources.catalogue import CatalogueEntry
 from mdlc_assets.resources.online_store import DynamoStore, OnlineStore
 from mdlc_assets.resources.outbox import Acted, Effect, open_outbox
@@ -47,7 +48,7 @@ from mdlc_assets.resources.sagemaker.requests import (
 from mdlc_assets.resources.sagemaker.rollout import Rollout, ask_endpoint
 from mdlc_assets.resources.sagemaker.score_drift import publish_score_drift
 from mdlc_assets.simulator.world import Simulator
-from mdlc_assets_tests.deploy.recording import IMPLIED, PERMISSION, allowed, record_permissions
+from mdlc_assets_tests.deploy.recording import IMPLIED, allowed, record_permissions
 from mdlc_assets_tests.export.test_export import PLACES
 
 _DAY = date(2018, 4, 1)
@@ -106,7 +107,7 @@ def test_the_role_of_runs_may_do_nothing_that_no_code_calls() -> None:
     code += "".join(code.replace("{kind}", kind) for kind in ("training", "transform") if "{kind}" in code)
     unused = []
     for action in sorted(allowed("roles", "Work") - IMPLIED):
-        operations = [action, *(operation for operation, permission in PERMISSION.items() if permission == action)]
+        operations = [action, *(operation for operation, permission in PERMISSIONS.items() if permission == action)]
         methods = {xform_name(operation.split(":")[1]) for operation in operations}
         if not any(re.search(rf"\b{method}\b", code) for method in methods):
             unused.append(action)
@@ -131,7 +132,7 @@ def _calls(state: dict[str, Any]) -> set[str]:
     action, _, pattern = action.partition(".")
     service = {"applicationautoscaling": "application-autoscaling"}.get(service, service)
     name = f"{service}:{action[0].upper()}{action[1:]}"
-    found = {PERMISSION.get(name, name)}
+    found = {PERMISSIONS.get(name, name)}
     if pattern == "sync":
         found |= {name.replace("Create", "Describe"), name.replace("Create", "Stop")}
     if service == "sagemaker" and "Tags" in state["Parameters"]:

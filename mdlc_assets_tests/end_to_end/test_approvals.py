@@ -167,11 +167,11 @@ def test_which_model_scored_this_transaction(platform: Platform) -> None:
     ran = platform.loop.run("batch_inference", day)
     assert ran.success, ran.error
     row = platform.loop.resources["lake"].table(_NAME, "batch_predictions").read_day(day).row(0, named=True)
-    said = platform.mdlc("audit", "--transaction", str(row["transaction_id"])).stdout
+    said = platform.mdlc("audit", "--event", str(row["transaction_id"])).stdout
     assert f"batch of {day}: version {row['model_version']} of {_NAME}" in said
     assert "approve version 1 by ann@example.com: the first" in said
     assert "digest_features" in said and "decision" in said
-    ran = platform.mdlc("audit", "--transaction", "no-such")
+    ran = platform.mdlc("audit", "--event", "no-such")
     assert (ran.returncode, "no online answers were captured" in ran.stderr) == (1, True)
 
     captured = platform.home.endpoints / _NAME / "notes" / "capture" / "1" / "2026" / "worker.jsonl"
@@ -182,7 +182,7 @@ def test_which_model_scored_this_transaction(platform: Platform) -> None:
         "eventMetadata": {"inferenceId": "req-7", "inferenceTime": "2026-01-01T00:00:00Z"},
     }
     captured.write_text("{half a line\n" + json.dumps(line) + "\n")
-    assert "endpoint: version 1 of cards" in platform.mdlc("audit", "--transaction", "req-7").stdout
+    assert "endpoint: version 1 of cards" in platform.mdlc("audit", "--event", "req-7").stdout
 
 
 def test_a_changed_record_is_noticed(platform: Platform) -> None:

@@ -145,9 +145,9 @@ def test_the_audit_finds_which_model_decided_and_who_approved_it(
     else:
         table.delete_day(DAY)
     lake.table("payments_fraud", "batch_predictions").delete_day(DAY)
-    said = CliRunner().invoke(main, ["--home", str(home.root), "audit", "--transaction", "7"]).output
+    said = CliRunner().invoke(main, ["--home", str(home.root), "audit", "--event", "7"]).output
     assert f"decision service, {DAY}: version 1 of payments_fraud" in said
     assert "decision_id" in said and "approve version 1 by ann: good" in said
     assert said.count("decision service, ") == 1
-    degraded = CliRunner().invoke(main, ["--home", str(home.root), "audit", "--transaction", "degraded-one"]).output
+    degraded = CliRunner().invoke(main, ["--home", str(home.root), "audit", "--event", "degraded-one"]).output
     assert "degraded" in degraded and "store" in degraded

@@ -13,10 +13,9 @@ _SERVICES = {"dynamodb": "dynamodb", "sns": "sns", "sqs": "sqs", "eventbridge": 
 
 @functools.cache
 def _client(service: str) -> Any:
-    import boto3
-    from botocore.config import Config
+    from mdlc_assets.resources.aws import aws_client
 
-    return boto3.client(service, config=Config(retries={"mode": "standard", "total_max_attempts": 3}, read_timeout=10))
+    return aws_client(service, attempts=3, seconds=10)
 
 
 class AwsSender:

@@ -26,6 +26,7 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
+from mdlc_assets.resources.aws import aws_client
 from mdlc_assets.resources.online_store.dynamodb_batches import get_all, write_all
 from mdlc_assets.resources.online_store.items import (
     Entity,
@@ -333,18 +334,16 @@ class DynamoStore:
         return self._client(5)
 
     def _client(self, attempts: int) -> Any:
-        import boto3
         from botocore.config import Config
 
-        settings = Config(
-            region_name=self.region or None,
-            connect_timeout=self.timeout / 2,
-            read_timeout=self.timeout / 2,
-            retries={"mode": "standard", "total_max_attempts": attempts},
-            max_pool_connections=2 * _WRITERS,
+        settings = Config(region_name=self.region or None, max_pool_connections=2 * _WRITERS)
+        return aws_client(
+            "dynamodb",
+            attempts=attempts,
+            seconds=self.timeout / 2,
+            endpoint_url=self.endpoint_url or None,
+            config=settings,
         )
-        # A session of its own: the default one is not safe to make clients from in several threads.
-        return boto3.session.Session().client("dynamodb", endpoint_url=self.endpoint_url or None, config=settings)
 
     @contextmanager
     def _away(self) -> Iterator[None]:

@@ -61,21 +61,19 @@ class SageMaker(dg.ConfigurableResource):
         address = f"{self.bucket_address()}/{prefix}".rstrip("/")
         if self.form == "local":
             return LocalBuckets(self.state(), address)
-        import boto3
-
-        return S3Storage(
-            address, boto3.client("s3", region_name=self.region_name(), endpoint_url=self.endpoint_url or None)
-        )
+        return S3Storage(address, self._s3())
 
     def read(self, address: str) -> bytes:
         """The bytes at an s3:// address. Raises FileNotFoundError."""
         if self.form == "local":
             return self.state().s3_path(address).read_bytes()
-        import boto3
-
         root, _, name = address.rpartition("/")
-        client = boto3.client("s3", region_name=self.region_name(), endpoint_url=self.endpoint_url or None)
-        return S3Storage(root, client).read(name)
+        return S3Storage(root, self._s3()).read(name)
+
+    def _s3(self) -> Any:
+        from mdlc_assets.resources.aws import aws_client
+
+        return aws_client("s3", region_name=self.region_name(), endpoint_url=self.endpoint_url or None)
 
     def region_name(self) -> str:
         """The region requests are for."""

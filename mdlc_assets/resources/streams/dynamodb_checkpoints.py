@@ -29,8 +29,11 @@ class DynamoCheckpoints:
     def __init__(self, table: str, application: str, resource: Any = None) -> None:
         import boto3
 
+        from mdlc_assets.resources.aws import explained, limits
+
         self.application, self.name = application, table
-        self.resource = resource or boto3.resource("dynamodb")
+        self.resource = resource or boto3.resource("dynamodb", config=limits())
+        explained(self.resource.meta.client)
         self.table = self.resource.Table(table)
 
     def create(self) -> None:

@@ -26,9 +26,9 @@ class KinesisStream:
     """The stream `name`. Reads keep the shard's iterator, so that going on costs one call."""
 
     def __init__(self, name: str, client: Any = None, *, attempts: int = 8) -> None:
-        import boto3
+        from mdlc_assets.resources.aws import aws_client
 
-        self.name, self.client, self._attempts = name, client or boto3.client("kinesis"), attempts
+        self.name, self.client, self._attempts = name, client or aws_client("kinesis"), attempts
         self._iterators: dict[str, tuple[str | None, str]] = {}
 
     def create(self, shards: int, retention: timedelta) -> None:

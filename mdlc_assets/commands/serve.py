@@ -1,0 +1,59 @@
+"""`mdlc serve` and `mdlc stop`: the decision service, and the end of a local endpoint."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from mdlc_assets.commands.answer import answer, for_scripts, work
+from mdlc_assets.commands.shared import find_lifecycle, of_a_lifecycle
+
+
+@click.command()
+@click.argument("lifecycle")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Another address needs MDLC_TOKEN.")
+@click.option("--port", default=0, show_default=True, help="0 takes a free one.")
+def serve(lifecycle: str, host: str, port: int) -> None:
+    """Decide events of LIFECYCLE over HTTP: features, score, rules, action."""
+    from mdlc_assets.features.online import OnlineFeatures
+    from mdlc_assets.home import Home
+    from mdlc_assets.production import UnsetError, resources_here
+    from mdlc_assets.realtime.serve import run_service, service_state, token_for
+    from mdlc_assets.resources.endpoint_state import ExposedError
+
+    try:
+        token_for(host)
+        home = Home()
+        resources = resources_here(home, os.environ)
+    except (ExposedError, UnsetError) as error:
+        raise click.ClickException(str(error)) from None
+    chosen = find_lifecycle(lifecycle)
+    store = resources["online_store"]
+    source = OnlineFeatures(chosen.declaration, store.store)
+    state = service_state(
+        chosen.declaration,
+        resources["registry"],
+        source,
+        home.captured_decisions / lifecycle,
+        resources["outboxes"].open(lifecycle),
+        at_hand=store.form == "embedded",
+        read=lambda: find_lifecycle(lifecycle).declaration,
+        store_there=lambda: store.store.newest(source.space) is not None,
+        sagemaker=resources["sagemaker"],
+    )
+    run_service(state, host, port, click.echo)
+
+
+@click.command()
+@of_a_lifecycle
+@for_scripts
+def stop(lifecycle: str, as_json: bool) -> None:
+    """End the local endpoint's processes."""
+    from mdlc_assets.definitions import embedded_resources
+    from mdlc_assets.home import Home
+
+    find_lifecycle(lifecycle)
+    with work(as_json):
+        embedded_resources(Home())["endpoints"].stop(lifecycle)
+    answer(as_json, {"lifecycle": lifecycle, "done": True}, f"The endpoint of {lifecycle} is stopped.")
