@@ -1,6 +1,6 @@
 """The life cycle on one server's settings: Postgres for all state; code location, daemon and queue as processes.
 
-Two lifecycles on the same files run beside each other, from history to monitoring, and a worker and then a whole code
+Two lifecycles on the same files run beside each other, history and training, and a worker and then a whole code
 location are killed; what they leave is compared with a serial run of one of them.
 """
 
@@ -40,7 +40,7 @@ from mdlc_assets_tests.deploy.database import PASSWORD, connection, free_port
 
 pytestmark = pytest.mark.slow
 _DEPLOY = Path(__file__).parents[2] / "deploy"
-_DAYS, _SCORED, _ROWS = 7, 2, 400
+_DAYS, _ROWS = 7, 400
 _KILLED, _OTHER = "first_fraud", "second_fraud"
 _PATIENCE = 600
 """Seconds for one thing to happen, on a machine that has other work to do."""
@@ -131,7 +131,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, Home
         (root / "lifecycles" / name / "defs.yaml").write_text(yaml.safe_dump(declared, sort_keys=False))
     serial, served = Home(root / "serial"), Home(root / "served")
     lifecycle = load_lifecycle(root / "lifecycles" / _KILLED / "defs.yaml").declaration
-    days = [lifecycle.dataset.start + timedelta(days=i) for i in range(_DAYS + _SCORED)]
+    days = [lifecycle.dataset.start + timedelta(days=i) for i in range(_DAYS)]
     for feed in ("transactions", "labels"):
         (serial.landing / _KILLED / feed).mkdir(parents=True)
     for day in days:
@@ -298,26 +298,6 @@ def test_code_location_and_daemon_are_killed_with_all_runs_in_the_midst_of_train
         assert version["digest"] == expected["digest"], "the same model, once"
 
 
-def test_life_goes_on_beside_each_other(homes: tuple[Home, Home, list[date]], server: _Server, serial: Loop) -> None:
-    _, _, days = homes
-    approval = {"version": 1, "reason": "a test", "approver": "ann@example.com", "override": True}
-
-    def approved(name: str) -> dict[str, Any]:
-        return {f"{name}__champion": {"config": approval}}
-
-    scored, judged = days[_DAYS:], days[_DAYS]
-    server.succeeded(*(server.launch(name, "approve", **approved(name)) for name in (_KILLED, _OTHER)))
-    server.succeeded(
-        *(server.launch(name, "batch_inference", scored[0], scored[-1]) for name in (_KILLED, _OTHER)),
-        *(server.launch(name, "monitor", judged) for name in (_KILLED, _OTHER)),
-    )
-    ran = [serial.run("approve", config=approved(_KILLED)), serial.run("batch_inference", scored[0], scored[-1])]
-    ran.append(serial.run("monitor", judged))
-    assert all(one.success for one in ran), [one.error for one in ran]
-    assert {name.split("/")[0] for name in _tables(homes[0], _KILLED)} >= {"batch_predictions", "decisions"}
-    _agree(homes)
-
-
 def test_no_partition_was_made_twice_and_lifecycles_ran_beside_each_other(
     homes: tuple[Home, Home, list[date]], server: _Server
 ) -> None:
@@ -337,7 +317,6 @@ def test_no_partition_was_made_twice_and_lifecycles_ran_beside_each_other(
         ours = {(asset, day): count for (owner, asset, day), count in made.items() if owner == name}
         assert [key for key, count in ours.items() if count > 1] == [], name
         assert {day for asset, day in ours if asset == "features"} == {f"{day}" for day in days}
-        assert {day for asset, day in ours if asset == "batch_predictions"} == {f"{day}" for day in days[_DAYS:]}
 
 
 def _worker(instance: dg.DagsterInstance, run: str) -> int | None:

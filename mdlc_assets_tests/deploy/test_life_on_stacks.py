@@ -98,6 +98,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Installed]:
             with environ(given):
                 lifecycle = load_lifecycle(_declare(root))
                 resources = resources_here(home, os.environ)
+                # moto on a machine with other work answers later than a decision would wait.
+                resources["online_store"] = resources["online_store"].model_copy(update={"timeout": 60.0})
                 definitions = build_definitions([lifecycle], home=home, resource_overrides=resources)
                 with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
                     loop = Loop(lifecycle.declaration, definitions, resources, instance)
