@@ -17,7 +17,7 @@ from mdlc_assets.monitoring.front_page import front_page
 from mdlc_assets.monitoring.online_assets import online_monitoring_definitions
 from mdlc_assets.monitoring.online_record import CLOSED, OPEN, OnlineRecord
 from mdlc_assets.monitoring.open_loop import watch
-from mdlc_assets.monitoring.problems import Figures, not_judged, problems_of
+from mdlc_assets.monitoring.problems import Figures, not_judged, problems_of, without_earlier_verdicts
 from mdlc_assets.monitoring.record import OUTPUTS, Record
 from mdlc_assets.monitoring.report import Surroundings, render, summary
 from mdlc_assets.monitoring.retrain_policy import Situation, decide
@@ -199,7 +199,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         for day in days_in_run(context):
             found = Figures(
                 day=day,
-                quality=record.documents("quality_report", day, _SHOWN_DAYS),
+                quality=record.quality(day, _SHOWN_DAYS),
                 open_loop=record.documents("open_loop_report", day, _SHOWN_DAYS, having="since"),
                 closed_loop=record.documents("closed_loop_report", day, _SHOWN_DAYS, having="lateness"),
                 retrain=record.documents("retrain_decision", day, _SHOWN_DAYS),
@@ -209,6 +209,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                 online_open=record.documents(OPEN, day, _SHOWN_DAYS),
                 online_closed=record.documents(CLOSED, day, _SHOWN_DAYS),
             )
+            found = without_earlier_verdicts(found)
             problems = problems_of(lifecycle, found)
             around = Surroundings(reports.dagster_url, reports.mlflow_url, reports.pages(name))
             page = render(lifecycle, found, problems, around)

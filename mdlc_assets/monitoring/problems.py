@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -46,6 +46,18 @@ def problems_of(lifecycle: LifecycleDeclaration, found: Figures) -> list[Problem
         *_online_drift(lifecycle, found),
     ]
     return sorted(problems, key=lambda problem: problem.level != "bad")
+
+
+def without_earlier_verdicts(found: Figures) -> Figures:
+    """A day that passed once and was stopped when it was sent again: what was said of the earlier file is left out."""
+    report = found.quality.get(found.day)
+    if report is None or report["passed"]:
+        return found
+    opened, decided = (
+        {day: said for day, said in documents.items() if day != found.day}
+        for documents in (found.open_loop, found.retrain)
+    )
+    return replace(found, open_loop=opened, retrain=decided, sketches={})
 
 
 def not_judged(found: Figures) -> set[str]:

@@ -14,7 +14,7 @@ from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.monitoring.open_loop import Reference, Sketches, healthy_days
 from mdlc_assets.monitoring.retrain_policy import EstimatedDay, LabelledDay, Training
 from mdlc_assets.monitoring.sketch import Sketch, from_table, sketch, sketches, to_table
-from mdlc_assets.quality.metrics import REFUSED, as_mapping
+from mdlc_assets.quality.quarantined import is_stopped_by_quarantine, report_from_quarantine
 from mdlc_assets.resources.lake import Lake, LakeDocuments, LakeTable
 
 OUTPUTS = ("score", "decision")
@@ -202,19 +202,26 @@ class Record:
         return None
 
     def stopped_days(self, today: date, count: int) -> list[date]:
-        """The days among the last `count` that quality stopped and nobody has mended.
-
-        A day with too much in quarantine stops before its report is made, so that only its metrics tell.
-        """
+        """The days among the last `count` that quality stopped and nobody has mended."""
         reports = self.documents("quality_report", today, count)
-        stopped = [day for day, report in reports.items() if not report["passed"]]
-        metrics, most = self._table("daily_metrics"), self.lifecycle.quality.max_quarantined
-        for day in metrics.days():
-            if today - timedelta(days=count) < day <= today and day not in reports:
-                refused = as_mapping(metrics.read_day(day)).get(("", REFUSED, ""), 0.0)
-                if refused > most:
-                    stopped.append(day)
-        return sorted(stopped)
+        stopped = {day for day, report in reports.items() if not report["passed"]}
+        return sorted(stopped.union(self._stopped_by_quarantine(today, count, reports)))
+
+    def quality(self, today: date, count: int) -> dict[date, dict[str, Any]]:
+        """The quality reports of the last `count` days. A day with too much in quarantine stops before its report is
+        made, so that one is made of its tables."""
+        reports = self.documents("quality_report", today, count)
+        for day in self._stopped_by_quarantine(today, count, reports):
+            reports[day] = report_from_quarantine(self.lifecycle, self.lake, day)
+        return dict(sorted(reports.items()))
+
+    def _stopped_by_quarantine(self, today: date, count: int, reports: Mapping[date, Mapping[str, Any]]) -> list[date]:
+        days = [day for day in self._table("daily_metrics").days() if today - timedelta(days=count) < day <= today]
+        with ThreadPoolExecutor(_READERS) as pool:
+            stopped = pool.map(
+                lambda day: is_stopped_by_quarantine(self.lifecycle, self.lake, day, reports.get(day)), days
+            )
+            return [day for day, is_stopped in zip(days, stopped, strict=True) if is_stopped]
 
     def labelled_days(self, version: int, last: date, table: str = "closed_loop_report") -> list[LabelledDay]:
         """The days up to `last` that a version scored without having learnt from them, labels in, oldest first."""

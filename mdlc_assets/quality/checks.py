@@ -2,15 +2,15 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from datetime import date, timedelta
 
 import dagster as dg
 
 from mdlc_assets.asset_style import asset_key, days_in_run, days_of, has_own_event, read_once
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.quality import Severity
-from mdlc_assets.quality.history import STOPPED_DAYS_REMEMBERED, DayFacts, History
+from mdlc_assets.quality.history import History
 from mdlc_assets.quality.metrics import refused_by_rule, shown_reasons
+from mdlc_assets.quality.quarantined import much_refused_before
 from mdlc_assets.quality.report import DayRule, day_rules, result_of
 from mdlc_assets.quality.volume import QUARANTINED_SHARE, judge_quarantined
 from mdlc_assets.resources.lake import Lake
@@ -64,7 +64,7 @@ def validated_checks(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinitio
             against = complaints(stored_schema(lifecycle, day), stored)
             share = judge_quarantined(most, stored.height, refused_by_rule(refused), day, History())
             if not share.passed:
-                history, examples = _much_refused_before(lifecycle, lake, day), shown_reasons(lifecycle, refused)
+                history, examples = much_refused_before(lifecycle, lake, day), shown_reasons(lifecycle, refused)
                 share = judge_quarantined(most, stored.height, refused_by_rule(refused), day, history, examples)
             lost = arrived - stored.height - refused.height
             text = share.text
@@ -120,22 +120,6 @@ def report_checks(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
             yield _summary(key, replace(rule, severity=worst[rule.name]), failed[rule.name], len(days))
 
     return check_report
-
-
-def _much_refused_before(lifecycle: LifecycleDeclaration, lake: Lake, day: date) -> History:
-    """The days just before `day` that had too much in quarantine; the report knows them not, it was blocked."""
-    validated, quarantine = (lake.table(lifecycle.name, name) for name in ("validated", "quarantine"))
-    history = History()
-    for back in range(1, STOPPED_DAYS_REMEMBERED + 1):
-        earlier = day - timedelta(days=back)
-        if not (validated.has(earlier) and quarantine.has(earlier)):
-            break
-        rows = validated.read_day(earlier, [lifecycle.dataset.id]).height
-        refused = quarantine.read_day(earlier, ["rule"]).height
-        if refused <= lifecycle.quality.max_quarantined * (rows + refused):
-            break
-        history.days[earlier] = DayFacts(False, rows, [], refused, frozenset({QUARANTINED_SHARE}))
-    return history
 
 
 def _spec(

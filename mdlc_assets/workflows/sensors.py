@@ -13,6 +13,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.deployment.approved import taken_back
 from mdlc_assets.deployment.asking import address_of
+from mdlc_assets.monitoring.record import Record
 from mdlc_assets.resources.endpoints import Endpoints
 from mdlc_assets.resources.lake import Lake
 from mdlc_assets.resources.landing import LandingZone
@@ -98,10 +99,15 @@ def _stopped(lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAsset
         tags={"mdlc/lifecycle": lifecycle.name},
     )
     def stopped_days(context: dg.SensorEvaluationContext, lake: Lake):  # type: ignore[no-untyped-def]
-        reports = lake.documents(lifecycle.name, "quality_report")
+        # A day that its quarantine stopped has metrics and no report.
+        reported, measured = (
+            lake.documents(lifecycle.name, "quality_report"),
+            lake.table(lifecycle.name, "daily_metrics"),
+        )
+        days = sorted({*reported.days(), *measured.days()})[-_LOOKED_AT_DAYS:]
+        reports = Record(lifecycle, lake).quality(days[-1], (days[-1] - days[0]).days + 1) if days else {}
         requests = []
-        for day in reports.days()[-_LOOKED_AT_DAYS:]:
-            report = reports.read_document(day)
+        for day, report in reports.items():
             if not report["passed"]:
                 # The same file stopped for the same reasons is told once.
                 text = json.dumps(report, sort_keys=True).encode()

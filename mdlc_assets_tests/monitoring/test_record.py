@@ -88,6 +88,19 @@ def test_a_day_stopped_by_its_quarantine_counts_though_it_has_no_report(record: 
     assert record.stopped_days(_day(24), 10) == [_day(16)], "sent again and mended"
 
 
+def test_a_report_of_another_file_does_not_let_a_day_pass(record: Record) -> None:
+    lifecycle, day = record.lifecycle, _day(20)
+    rows = _rows(lifecycle, 0).select("transaction_id", "event_time")
+    reports = record.lake.documents(lifecycle.name, "quality_report")
+    reports.write_document(day, {"passed": True, "rows": 50, "quarantined": 0})
+    metrics = daily_metrics(lifecycle, rows, {"amount_positive": 50})
+    record.lake.table(lifecycle.name, "daily_metrics").write_day(day, metrics)
+    assert day in record.stopped_days(_day(23), 10)
+    # The same rows were judged when more was allowed, and passed.
+    reports.write_document(day, {"passed": True, "rows": 50, "quarantined": 50})
+    assert day not in record.stopped_days(_day(23), 10)
+
+
 def test_a_new_version_is_compared_with_what_it_learnt_from(record: Record) -> None:
     found = _reference(record, 23)
     assert sorted(found.training) == [_day(i) for i in range(4, 18)]
