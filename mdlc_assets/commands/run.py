@@ -106,6 +106,8 @@ def _days_of(
                 "and --last among them, or change dataset.start or dataset.end of the declaration."
             )
         return begin, end
+    within = set(declaration.days(landed[0], landed[-1]) if landed else [])
+    landed = [day for day in landed if day in within]
     if not landed:
         raise click.ClickException(
             f"No file of {declaration.name} has landed. Mend: `mdlc land {declaration.name} FILE`, or put files with "
