@@ -293,7 +293,8 @@ def _ask(question: str, candidates: Sequence[str], ask: bool) -> str | None:
 
 def _following(declaration: LifecycleDeclaration, days: Sequence[date], into: Path) -> list[str]:
     name, where = declaration.name, "" if into == Path("lifecycles") else f"MDLC_LIFECYCLES={into} "
-    labelled = [day for day in days if day <= days[-1] - timedelta(days=declaration.labels.delay_days)]
+    over = [day for day in days if day < datetime.now(UTC).date()]
+    labelled = [day for day in over if day <= over[-1] - timedelta(days=declaration.labels.delay_days)]
     lived = labelled[-_LIVED_DAYS:]
     # Who approves is on record: where the system does not say, a person has to.
     who = "" if os.environ.get("USER") else " --approver me@example.com"
