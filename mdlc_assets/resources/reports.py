@@ -19,7 +19,7 @@ class Reports(dg.ConfigurableResource):
 
     root: str
     dagster_url: str = "http://127.0.0.1:3000"
-    mlflow_url: str = "http://127.0.0.1:5000"
+    mlflow_url: str = "http://127.0.0.1:3002"
     reports_url: str = "http://127.0.0.1:3001"
 
     @classmethod

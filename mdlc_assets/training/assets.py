@@ -53,6 +53,7 @@ from mdlc_assets.training.on_sagemaker import fit_candidate_there, scorer_there
 from mdlc_assets.training.sets import said_of_rows, training_rows
 from mdlc_assets.training.windows import Protocol, TooEarlyError, protocol
 
+_READ_AS = {"mdlc.train": "judged model learnt from", "mdlc.test": "judged on", "mdlc.refit": "model learnt from"}
 # MLflow keeps 8,000 characters of a tag; nobody reads so many.
 _LONGEST_TAG = 2_000
 
@@ -114,7 +115,7 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             lifecycle, "model", "candidate_model", kinds={"mlflow", algorithm_kind(lifecycle.model.algorithm)}
         ),
         deps=[asset_key(lifecycle, "training_set")],
-        description=f"A {lifecycle.model.algorithm} model as of the day, registered in MLflow. Training again on "
+        description=f"The model as of the day, by {lifecycle.model.algorithm}, registered in MLflow. Training again on "
         "the same data gives the same model and no new version.",
     )
     @read_once
@@ -155,7 +156,8 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             lake.documents(name, "candidate_model").write_document(day, {**about, **tags})
             trials = {"search": dg.MetadataValue.md(fitted.search.table())} if fitted.search else {}
             link = {"in MLflow": dg.MetadataValue.url(reports.version_link(name, version.version))}
-            context.add_asset_metadata({**link, **about, **tags, **trials}, partition_key=day.isoformat())
+            said = {_READ_AS.get(tag, tag.removeprefix("mdlc.").replace("_", " ")): tags[tag] for tag in tags}
+            context.add_asset_metadata({**link, **about, **said, **trials}, partition_key=day.isoformat())
         owners = {"mdlc.owner": lifecycle.owners.model, "mdlc.approval": lifecycle.model.gate.approval}
         registry.describe(name, lifecycle.description, owners)
 
