@@ -132,7 +132,7 @@ def _days_of(
     landed = [day for day in landed if day in within]
     if not landed:
         raise click.ClickException(
-            f"No file of {declaration.name} has landed for a day that is over. Mend: `mdlc land {declaration.name} FILE`, or put files with "
+            f"No file of {declaration.name} has landed. Mend: `mdlc land {declaration.name} FILE`, or put files with "
             "the day in their names into its landing folder."
         )
     newest = landed[-1]

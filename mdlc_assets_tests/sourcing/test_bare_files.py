@@ -108,13 +108,3 @@ def test_a_column_that_the_files_lack_holds_what_its_source_says(payments_fraud:
 def test_constants_that_cannot_be(payments_fraud: LifecycleDeclaration, source: dict[str, Any], said: str) -> None:
     problems = [str(problem) for problem in sourcing_problems(_declared(payments_fraud, **source))]
     assert any(said in line and "dataset.sources.files.constants" in line for line in problems), problems
-
-
-def test_a_column_without_name_is_one_column(payments_fraud: LifecycleDeclaration) -> None:
-    """A table that pandas wrote has its index in front, under no name, and needs no label."""
-    content = _declared(payments_fraud).model_dump(mode="json", exclude={"labels"})
-    content["dataset"]["sources"]["files"] = {"columns": {"at": ""}, "id_from_row": True}
-    content["model"] |= {"algorithm": "isolation_forest", "hyperparameters": {}}
-    declared = LifecycleDeclaration.model_validate(content)
-    assert sourcing_problems(declared) == []
-    assert _raw(declared, ",kind,size\n2024-05-04 10:00,a,1.5\n")["at"][0].hour == 10
