@@ -34,7 +34,7 @@ _STAGE_NUMBERS: Mapping[Stage, int] = {
     "integration": 8,
 }
 
-_DAYS_WITH_OWN_EVENTS = 31
+_DAYS_WITH_OWN_EVENTS = 100
 
 # What of a declaration a stage's assets follow from: only a change there makes them stale.
 _STAGE_PARTS: Mapping[Stage, tuple[str, ...]] = {
@@ -153,8 +153,9 @@ def days_in_run(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContex
 def has_own_event(passed: bool, days: Sequence[date]) -> bool:
     """Whether a check's verdict on one of the run's days is an event of its own.
 
-    An event costs some 10 ms in Dagster's SQLite, and a dozen rules over a year are thousands: beyond a month only
-    the days that break a rule have one, and the summary of the run speaks for the others.
+    An event costs some 10 ms in Dagster's SQLite, and a dozen rules over a year are thousands: beyond a hundred days
+    only those that break a rule have one, and the summary of the run speaks for the others. The UI then says "Skipped"
+    of such a check for as long as one of those days has no later run.
     """
     return not passed or len(days) <= _DAYS_WITH_OWN_EVENTS
 

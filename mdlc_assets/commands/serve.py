@@ -41,6 +41,7 @@ def serve(lifecycle: str, host: str, port: int) -> None:
         read=lambda: find_lifecycle(lifecycle).declaration,
         store_there=lambda: store.store.newest(source.space) is not None,
         sagemaker=resources["sagemaker"],
+        captured=os.environ.get("MDLC_CAPTURED"),
     )
     run_service(state, host, port, click.echo)
 

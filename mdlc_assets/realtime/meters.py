@@ -21,6 +21,8 @@ class Meters:
         self.version = Gauge("mdlc_model_version", "The version that scores; 0 for none.", registry=self.registry)
         self.away = Gauge("mdlc_left_alone", "1 while it is not asked.", ["what"], registry=self.registry)
         self.ready = Gauge("mdlc_ready", "1 when model and store are there.", registry=self.registry)
+        self.capture_uploaded = Counter("mdlc_capture_uploaded", "Captured files in S3.", registry=self.registry)
+        self.capture_waiting = Gauge("mdlc_capture_waiting", "Captured files that S3 refuses.", registry=self.registry)
         self._by_status: dict[int, Counter] = {}
         self._by_decision: dict[tuple[str, str], Counter] = {}
 

@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.realtime.capture import Capture
+from mdlc_assets.realtime.capture_upload import upload_to
 from mdlc_assets.realtime.decider import Decider, FeatureSource
 from mdlc_assets.realtime.endpoint_model import endpoint_model
 from mdlc_assets.realtime.event_reader import EventReader
@@ -47,9 +48,10 @@ def service_state(
     read: Callable[[], LifecycleDeclaration] | None = None,
     store_there: Callable[[], bool] = lambda: True,
     sagemaker: SageMaker | None = None,
+    captured: str | None = None,
 ) -> ServiceState:
     """The service's parts; the registry is asked once before this returns. `sagemaker` is where `model: endpoint`
-    is asked."""
+    is asked; `captured` is MDLC_CAPTURED."""
     declared, meters = lifecycle.deployment.service, Meters()
     load = endpoint_model(sagemaker) if declared.model == "endpoint" and sagemaker is not None else served_model
     changeover = Changeover(registry, lifecycle, read, load)
@@ -59,7 +61,8 @@ def service_state(
     decider = Decider(lifecycle, source, lambda: changeover.serving, recorder, at_hand=at_hand)
     log = RequestLog(sys.stderr.buffer)
     reader = EventReader(lifecycle)
-    return ServiceState(lifecycle, reader, decider, changeover, meters, log, store_there, recorder)
+    upload = upload_to(captured, capture, meters)
+    return ServiceState(lifecycle, reader, decider, changeover, meters, log, store_there, recorder, upload)
 
 
 def service_app(state: ServiceState, token: str | None) -> Starlette:
@@ -70,11 +73,15 @@ def service_app(state: ServiceState, token: str | None) -> Starlette:
         endless = [state.changeover.watch(), state.log.flush_now_and_then()]
         if state.recorder is not None:
             endless.append(state.recorder.deliver())
+        if state.upload is not None:
+            state.upload.start()
         tasks = [asyncio.create_task(one) for one in endless]
         yield
         for task in tasks:
             task.cancel()
         state.log.flush()
+        if state.upload is not None:
+            await asyncio.to_thread(state.upload.stop)
         state.decider.close()
 
     return create_service(state, token=token, lifespan=lifespan)

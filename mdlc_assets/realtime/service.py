@@ -29,6 +29,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.realtime.capture_upload import CaptureUpload
 from mdlc_assets.realtime.decider import Decided, Decider
 from mdlc_assets.realtime.event_reader import EventError, EventReader
 from mdlc_assets.realtime.interface import interface_of, page_of
@@ -61,6 +62,7 @@ class ServiceState:
     log: RequestLog
     store_there: Callable[[], bool] = lambda: True
     recorder: Recorder | None = None
+    upload: CaptureUpload | None = None
 
 
 def create_service(
