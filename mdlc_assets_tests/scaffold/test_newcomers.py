@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import runpy
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -134,3 +135,10 @@ def test_training_says_what_the_gate_said(tmp_path: Path) -> None:
     ran = _mdlc("run", "flow", "history", "--day", str(_TODAY))
     assert ran.exit_code == 1
     assert f"{_TODAY}: this day is not over (UTC). Mend: choose --last" in ran.output
+
+
+@pytest.mark.slow
+def test_the_written_test_of_a_forecast_holds(tmp_path: Path) -> None:
+    assert _new(tmp_path, _hours(tmp_path, _TODAY), "--number").exit_code == 0
+    written = runpy.run_path(str(_written(tmp_path).parent / "test_flow.py"))
+    written["test_good_days_become_features"]()
