@@ -47,6 +47,8 @@ from mdlc_assets.resources.sagemaker.requests import (
 )
 from mdlc_assets.resources.sagemaker.rollout import Rollout, ask_endpoint
 from mdlc_assets.resources.sagemaker.score_drift import publish_score_drift
+from mdlc_assets.resources.streams.checkpoints import Progress
+from mdlc_assets.resources.streams.dynamodb_checkpoints import DynamoCheckpoints
 from mdlc_assets.simulator.world import Simulator
 from mdlc_assets_tests.deploy.recording import IMPLIED, allowed, record_permissions
 from mdlc_assets_tests.export.test_export import PLACES
@@ -85,6 +87,7 @@ def resources(s3_root: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     # The stack makes the tables; runs only use them.
     OnlineStore(form="dynamodb", table=environment["MDLC_ONLINE_TABLE"], timeout=20).prepare()
     DynamoOutbox("least-privilege-outbox").create()
+    DynamoCheckpoints("least-privilege-checkpoints", "payments_fraud").create()
     yield production_resources(environment)
 
 
@@ -184,6 +187,13 @@ def _work_in_real_time(resources: dict[str, Any], lifecycle: LifecycleDeclaratio
     outbox.put([Acted("d", [Effect("d-0", {"to": "sns", "topic": "arn"}, {})])])
     (claimed,) = outbox.claim(1.0, 60.0)
     outbox.delivered(claimed.key)
+    checkpoints = DynamoCheckpoints("least-privilege-checkpoints", "payments_fraud")
+    checkpoints.greet("a", 60.0)
+    lease = checkpoints.take("0", "a", 60.0)
+    assert lease is not None and checkpoints.workers() == ["a"]
+    checkpoints.release(checkpoints.write(lease, 60.0, Progress(0, 1, ""), after="1"))
+    checkpoints.leave("a")
+    assert checkpoints.entries()["0"].after == "1"
 
 
 def _work_with_models(resources: dict[str, Any], lifecycle: LifecycleDeclaration) -> None:

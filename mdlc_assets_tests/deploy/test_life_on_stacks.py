@@ -38,7 +38,6 @@ from mdlc_assets.production import resources_here
 from mdlc_assets.realtime.stream_parts import stream_parts
 from mdlc_assets.realtime.stream_producer import entries_of_file
 from mdlc_assets.realtime.stream_worker import StreamWorker
-from mdlc_assets.resources.streams.dynamodb_checkpoints import DynamoCheckpoints
 from mdlc_assets.testing import sample_labels, sample_rows
 from mdlc_assets_tests.conftest import SHIPPED
 from mdlc_assets_tests.deploy.database import free_port
@@ -93,7 +92,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Installed]:
                 "AWS_SECRET_ACCESS_KEY": "test",
                 # What `mdlc stream` is told beside it; the stacks' own reader is the Lambda, which moto cannot run.
                 "MDLC_KINESIS_STREAM": names["stream"],
-                "MDLC_STREAM_CHECKPOINTS": "checkpoints",
+                "MDLC_STREAM_CHECKPOINTS": names["checkpoints"],
             }
             with environ(given):
                 lifecycle = load_lifecycle(_declare(root))
@@ -190,14 +189,14 @@ def test_from_raw_files_to_a_champion(installed: _Installed) -> None:
 
 def test_events_of_the_stream_are_scored_and_the_model_is_judged(installed: _Installed) -> None:
     day = installed.days[_DAYS]
-    parts_of = installed.resources["streams"]
-    DynamoCheckpoints(parts_of.checkpoints_table, _NAME).create()
     parts = stream_parts(installed.lifecycle, installed.resources)
     events = sample_rows(installed.lifecycle, day, _ROWS)
     parts.stream.put(entries_of_file(installed.lifecycle, f"{day}.parquet", _parquet(events)))
     done = StreamWorker(parts.stream, parts.checkpoints, parts.handler, parts.pace).run(until_empty=True)
     assert (done.landed, done.learnt, done.dead.total()) == (_ROWS, _ROWS, 0)
     assert _known_online(installed, day) == _ROWS, "learnt by the store before any run"
+    read = parts.checkpoints.entries().values()
+    assert read and all(entry.after and not entry.owner for entry in read), "kept in the stack's table, and let go"
 
     installed.lives("batch_inference", [day])
     lake = installed.resources["lake"]
@@ -255,7 +254,7 @@ def test_nothing_lies_elsewhere(installed: _Installed) -> None:
     buckets = {one["Name"] for one in installed.account.client("s3").list_buckets()["Buckets"]}
     assert buckets == {installed.names[name] for name in ("landing", "lake", "models", "access-logs")}
     tables = set(installed.account.client("dynamodb").list_tables()["TableNames"])
-    assert tables == {installed.names["online"], installed.names["outbox"], "checkpoints"}
+    assert tables == {installed.names[name] for name in ("online", "outbox", "checkpoints")}
 
 
 def _known_online(installed: _Installed, day: date) -> int:
