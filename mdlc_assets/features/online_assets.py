@@ -38,8 +38,8 @@ def _online_features(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
     @read_once
     def online_features(lake: Lake, online_store: OnlineStore) -> dg.MaterializeResult:
         try:
-            filling = fill_store(lifecycle, lake, online_store.store)
-            state = freshness(lifecycle, lake, online_store.store)
+            filling = fill_store(lifecycle, lake, online_store.store_of_runs)
+            state = freshness(lifecycle, lake, online_store.store_of_runs)
         except (DayAbsentError, StoreAwayError) as error:
             raise dg.Failure(description=str(error), allow_retries=isinstance(error, StoreAwayError)) from None
         return dg.MaterializeResult(
@@ -68,7 +68,7 @@ def _fresh(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
     @read_once
     def fresh(lake: Lake, online_store: OnlineStore) -> dg.AssetCheckResult:
         try:
-            found = freshness(lifecycle, lake, online_store.store)
+            found = freshness(lifecycle, lake, online_store.store_of_runs)
         except StoreAwayError as error:
             return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description=str(error))
         if found.absent:
@@ -105,7 +105,7 @@ def _online_consistency(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
         compared: list[Consistency] = []
         for day in days_in_run(context):
             try:
-                found = compare_day(lifecycle, lake, online_store.store, day)
+                found = compare_day(lifecycle, lake, online_store.store_of_runs, day)
             except (DayAbsentError, StoreAwayError) as error:
                 away = isinstance(error, StoreAwayError)
                 raise dg.Failure(description=f"{day}: {error}", allow_retries=away) from None

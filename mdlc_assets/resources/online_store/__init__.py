@@ -26,14 +26,23 @@ class OnlineStore(dg.ConfigurableResource):
     table: str = Field(default="mdlc-online", description="DynamoDB's table.")
     region: str = Field(default="", description="Empty: as the environment says.")
     endpoint_url: str = Field(default="", description="Another address of DynamoDB, such as moto's.")
-    timeout: float = Field(default=1.0, gt=0, description="Seconds after which the store counts as away.")
+    timeout: float = Field(default=1.0, gt=0, description="Seconds after which the store counts as away to a decision.")
+    run_timeout: float = Field(default=30.0, gt=0, description="The same to a run, which nobody waits for.")
 
     @cached_property
     def store(self) -> SqliteStore | DynamoStore:
-        """The store itself."""
+        """The store itself, as decisions ask it: late is as bad as never."""
+        return self._store(self.timeout)
+
+    @cached_property
+    def store_of_runs(self) -> SqliteStore | DynamoStore:
+        """The same store for what fills or compares it: a busy machine is no reason to give up."""
+        return self._store(max(self.timeout, self.run_timeout))
+
+    def _store(self, seconds: float) -> SqliteStore | DynamoStore:
         if self.form == "embedded":
-            return SqliteStore(self.path, self.timeout)
-        return DynamoStore(self.table, self.timeout, region=self.region, endpoint_url=self.endpoint_url)
+            return SqliteStore(self.path, seconds)
+        return DynamoStore(self.table, seconds, region=self.region, endpoint_url=self.endpoint_url)
 
     def prepare(self, **tags: str) -> None:
         """Make DynamoDB's table with these tags where it is not there; the embedded form makes its file itself."""
