@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,7 @@ def new(name: str, data: Path, days: int, into: Path, yes: bool, as_json: bool, 
     try:
         look = look_at(read_rows(data))
         said = _choose(name, look, options, ask=not (yes or as_json))
-        found = draft(look, said, days)
+        found = draft(look, said, days, datetime.now(UTC).date())
     except (DataError, DeclarationError) as error:
         raise click.ClickException(str(error)) from None
     folder.mkdir(parents=True, exist_ok=True)
@@ -158,7 +159,14 @@ def land(lifecycle: str, data: Path, feed: str, replace: bool, add: bool, as_jso
     left_out = f"; {rows.height - count} without instant are left out" if count < rows.height else ""
     document = {"lifecycle": lifecycle, "rows": count, "days": [day for day, _ in parts], "landing": folder}
     words = f"{count:,} rows on {len(parts)} days, {parts[0][0]} to {parts[-1][0]}, landed in {folder}{left_out}."
-    answer(as_json, {**document, "left_out": rows.height - count}, words)
+    end = declaration.dataset.end
+    beyond = [day for day, _ in parts if end and day > end]
+    if beyond:
+        words += (
+            f"\ndataset.end: {len(beyond)} of these days are after it and do not run (found {end}). Mend: take it out "
+            "of the declaration."
+        )
+    answer(as_json, {**document, "left_out": rows.height - count, "after_end": beyond}, words)
 
 
 def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Choices:
@@ -183,7 +191,7 @@ def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Cho
         zone = click.prompt("In which zone are these times?", default="UTC")
     if options["anomalies"]:
         return _without_label(name, look, options, when.name, zone, ask=ask)
-    label = options["label"] or _ask("Which column is the label?", [n for n in look.labels if n != when.name], ask)
+    label = options["label"] or _ask_label(look, when.name, bool(options["number"]), ask)
     if not label:
         names = ", ".join(seen.source for seen in look.columns.values())
         raise DataError(
@@ -219,6 +227,24 @@ def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Cho
         delay=max(delay, timedelta(0)),
         owner=options["owner"],
     )
+
+
+def _ask_label(look: Look, time: str, number: bool, ask: bool) -> str | None:
+    from mdlc_assets.scaffold.look import DataError
+
+    if not number:
+        return _ask("Which column is the label?", [name for name in look.labels if name != time], ask)
+    numbers = [
+        seen for seen in look.columns.values() if seen.type in ("integer", "float") and seen.name not in look.ids
+    ]
+    if not numbers or (len(numbers) > 1 and not ask):
+        several = ", ".join(seen.source for seen in numbers)
+        raise DataError(
+            "--number",
+            "it is not said which column is to be foretold" if several else "no column holds numbers",
+            f"add --label and one of {several}" if several else "leave it out, or give data with a number to foretell",
+        )
+    return _ask("Which number is to be foretold?", [seen.name for seen in numbers], ask)
 
 
 def _without_label(name: str, look: Look, options: dict[str, Any], time: str, zone: str, *, ask: bool) -> Choices:
@@ -267,17 +293,20 @@ def _ask(question: str, candidates: Sequence[str], ask: bool) -> str | None:
 
 def _following(declaration: LifecycleDeclaration, days: Sequence[date], into: Path) -> list[str]:
     name, where = declaration.name, "" if into == Path("lifecycles") else f"MDLC_LIFECYCLES={into} "
-    labelled = [day for day in days if day <= days[-1] - timedelta(days=declaration.labels.delay_days)]
+    over = [day for day in days if day < datetime.now(UTC).date()]
+    labelled = [day for day in over if day <= over[-1] - timedelta(days=declaration.labels.delay_days)]
     lived = labelled[-_LIVED_DAYS:]
+    # Who approves is on record: where the system does not say, a person has to.
+    who = "" if os.environ.get("USER") else " --approver me@example.com"
     if not declaration.labels.column:
         return [
             f"{where}mdlc run {name} history train",
-            f'{where}mdlc approve 1 --lifecycle {name} --reason "the test days look like those learnt from"',
+            f'{where}mdlc approve 1 --lifecycle {name}{who} --reason "the test days look like those learnt from"',
             f"{where}mdlc run {name} batch_inference --first {lived[0]} --last {lived[-1]}",
         ]
     return [
         f"{where}mdlc run {name} labels history train",
-        f'{where}mdlc approve 1 --lifecycle {name} --reason "better than chance on days it had not seen"',
+        f'{where}mdlc approve 1 --lifecycle {name}{who} --reason "better than chance on days it had not seen"',
         f"{where}mdlc run {name} batch_inference monitor --first {lived[0]} --last {lived[-1]}",
     ]
 

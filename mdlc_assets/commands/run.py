@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +12,7 @@ from mdlc_assets.commands.answer import answer, for_scripts, work
 
 if TYPE_CHECKING:
     from mdlc_assets.declaration import LifecycleDeclaration
+    from mdlc_assets.demo.loop import Loop
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 # Of the days that have landed, which a workflow takes when none are named.
@@ -71,6 +72,8 @@ def run(
         # A check that stops a day says why; the run's own error is only that a check did.
         stopped = dict(reversed(ran.stopped_by))
         said = {"workflow": workflow, "first": begin, "last": end or begin, "success": ran.success}
+        verdict = _verdict(loop, workflow) if ran.success else ""
+        said |= {"gate": verdict} if verdict else {}
         done.append(said | {"seconds": took, "error": ran.error, "stopped_by": stopped, "run": ran.run_id})
         if not ran.success:
             reasons = "\n".join(f"{check}: {why}" for check, why in stopped.items()) or ran.error
@@ -78,8 +81,21 @@ def run(
             answer(as_json, done, f"{word}  {workflow} {span}\n{reasons}", good=False)
         if not as_json:
             click.echo(f"{click.style('done', fg='green')}  {workflow} {span}  {took} s")
+            if verdict:
+                click.echo(f"      {verdict}")
     loop.instance.dispose()
     answer(as_json, done, "")
+
+
+def _verdict(loop: Loop, workflow: str) -> str:
+    """What the gate says of the version that was just trained, so that nobody asks to approve one that was refused."""
+    from mdlc_assets.training.approval import GATE_TAG
+
+    versions = loop.resources["registry"].versions(loop.lifecycle.name) if workflow in _AS_OF_LAST else []
+    if not versions:
+        return ""
+    newest = max(versions, key=lambda version: version.version)
+    return f"version {newest.version}, gate: {newest.tags.get(GATE_TAG, 'not judged')}"
 
 
 def _days_of(
@@ -96,6 +112,8 @@ def _days_of(
     if workflow in _OF_NO_DAY:
         return None, None
     first, last = named
+    # A day can be run once it is over.
+    over = datetime.now(UTC).date() - timedelta(days=1)
     if first or last:
         begin = (first or last).date()  # type: ignore[union-attr]
         end = last.date() if last else begin
@@ -105,7 +123,13 @@ def _days_of(
                 f"{begin} to {end}: {declaration.name} has days from {start} to {stop or 'now'}. Mend: choose --first "
                 "and --last among them, or change dataset.start or dataset.end of the declaration."
             )
+        if end > over:
+            raise click.ClickException(
+                f"{end}: this day is not over (UTC). Mend: choose --last {over} or earlier, and run it tomorrow."
+            )
         return begin, end
+    within = set(declaration.days(landed[0], min(landed[-1], over)) if landed else [])
+    landed = [day for day in landed if day in within]
     if not landed:
         raise click.ClickException(
             f"No file of {declaration.name} has landed. Mend: `mdlc land {declaration.name} FILE`, or put files with "

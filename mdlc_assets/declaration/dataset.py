@@ -96,6 +96,10 @@ class Source(Declared):
     columns: dict[str, str] = Field(description="Our name: the name in the files.")
     ignore: list[str] = Field(default=[], description="Columns in the files that are not wanted.")
     absent: list[str] = Field(default=[], description="Our optional columns that this source lacks.")
+    constants: dict[str, str] = Field(
+        default={},
+        description="Our text columns that this source lacks, and what stands in each of its rows instead.",
+    )
     labels_inline: bool = Field(
         default=False,
         description="The label stands beside the event; it counts as known only after the label delay.",

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _ADDED_LATER: Mapping[str, Any] = {
+    "dataset.sources.*.constants": {},
     "labels.kind": "event",
     "model.evaluation.baseline": None,
     "model.evaluation.share": 0.01,
@@ -34,9 +35,19 @@ def fingerprint_of(parts: Mapping[str, Any]) -> str:
     content = json.loads(json.dumps(parts))
     for path, before in _ADDED_LATER.items():
         *parents, option = path.split(".")
-        part: Any = content
-        for parent in parents:
-            part = part.get(parent) if isinstance(part, dict) else None
-        if isinstance(part, dict) and option in part and part[option] == before:
-            del part[option]
+        for part in _below(content, parents):
+            if option in part and part[option] == before:
+                del part[option]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _below(content: Any, parents: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The mappings that a path leads to; `*` is each name there is."""
+    if not isinstance(content, dict):
+        return
+    if not parents:
+        yield content
+        return
+    first, *others = parents
+    for name in list(content) if first == "*" else [first]:
+        yield from _below(content.get(name), others)

@@ -138,7 +138,7 @@ def deviations(
     strong = np.where(two_running, np.minimum(np.abs(z), np.abs(z_before)), 0) >= needed
     unusual = far & (strong | (np.abs(z) >= rule.scatters))
     shown = expected[day.weekday()]
-    shown = np.where(counted, np.exp(shown), shown)
+    shown = np.exp(shown, where=counted, out=shown.copy())
     return [
         Deviation(metric, float(now[i]), float(shown[i]), float(z[i]), bool(unusual[i]))
         for i, metric in enumerate(metrics)

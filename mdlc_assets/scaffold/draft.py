@@ -15,16 +15,20 @@ from pydantic import ValidationError
 
 from mdlc_assets.declaration import DeclarationError, LifecycleDeclaration
 from mdlc_assets.declaration.errors import explain
+from mdlc_assets.declaration.quality import VolumeRule
+from mdlc_assets.quality.history import DayFacts, History
 from mdlc_assets.quality.profile import FEWEST_DAYS, Suggestion, merged, suggest, suggest_volume
+from mdlc_assets.quality.volume import judge_volume
 from mdlc_assets.scaffold.days import by_day, instants, longest_gap, longest_run
 from mdlc_assets.scaffold.look import DataError, Look
-from mdlc_assets.scaffold.propose import MOST_CLASSES, STRANGE, Choices, Span, TooFewError, propose
+from mdlc_assets.scaffold.propose import MOST_CLASSES, STRANGE, Choices, Span, TooFewError, is_one_series, propose
 from mdlc_assets.sourcing.cells import read_cells
 from mdlc_assets.sourcing.days import raw_day
 
 _MOST_ENTITY_RULES = 2
 _LOOKED_AT_DAYS = 90
 _LONGEST_QUIET = 7
+_LONG_AGO = timedelta(days=30)
 _FEW_ROWS = 20
 _ROWS_FOR_HOURS = 24 * 20
 
@@ -39,9 +43,10 @@ class Draft:
     notes: tuple[str, ...]
 
 
-def draft(look: Look, said: Choices, most_days: int) -> Draft:
+def draft(look: Look, said: Choices, most_days: int, today: date) -> Draft:
     """A declaration for the newest days on end, of which at most `most_days` are taken.
 
+    It ends with the data when they ended long before `today`, so that nothing waits for days that do not come.
     Raises `DataError`, or `DeclarationError` where the platform does not take what was proposed."""
     times = instants(look.rows, look.columns[said.time].source, said.zone)
     parts = dict(by_day(look.rows, times))
@@ -50,9 +55,10 @@ def draft(look: Look, said: Choices, most_days: int) -> Draft:
     first = max(first, last - timedelta(days=most_days - 1))
     kept = {day: rows for day, rows in parts.items() if first <= day <= last}
     rows = pl.concat(list(kept.values()))
+    ended = today - last > _LONG_AGO
     positives, high = (0, STRANGE) if not said.label else _labelled(rows[look.columns[said.label].source], said)
     try:
-        attributes = propose(look, said, Span(first, last, positives, high), quiet_days=quiet)
+        attributes = propose(look, said, Span(first, last, positives, high), quiet_days=quiet, ended=ended)
     except TooFewError as error:
         message, _, mend = str(error).partition(". Mend: ")
         raise DataError(said.name, message, mend) from None
@@ -61,6 +67,10 @@ def draft(look: Look, said: Choices, most_days: int) -> Draft:
         attributes = merged(attributes, _rules(declaration, rows))
         declaration = _read(said.name, attributes)
     notes = list(_notes(look, said, parts, kept, positives))
+    if ended:
+        notes.append(f"no rows after {last}: dataset.end says so; take it out when newer days are to come")
+    if _is_lenient(attributes):
+        notes.append("not all of these days keep quality.volume, so it only warns: look at them, then let it stop")
     if quiet:
         notes.append("days without rows between those with some count as days without events (quiet_days)")
     if times.null_count():
@@ -129,7 +139,22 @@ def _volume(
     said = list(suggest_volume(declaration, days))
     if usual_rows < _ROWS_FOR_HOURS:
         said = [replace(one, value={**one.value, "no_empty_hours": False}) for one in said]
-    return said
+    return [one if _all_keep(one, days) else replace(one, value={**one.value, "severity": "warn"}) for one in said]
+
+
+def _all_keep(said: Suggestion, days: Mapping[date, pl.DataFrame]) -> bool:
+    """Whether the rule would let through the days that it comes from, so that a first run is not stopped by it."""
+    rule, history = VolumeRule.model_validate(said.value), History()
+    for day, rows in days.items():
+        if not judge_volume(rule, day, rows.height, history).passed:
+            return False
+        history.days[day] = DayFacts(True, rows.height, [])
+    return True
+
+
+def _is_lenient(attributes: Mapping[str, Any]) -> bool:
+    volume = attributes["quality"].get("volume", {})
+    return volume.get("severity") == "warn" and volume["max_ratio"] < _FEW_ROWS
 
 
 def _is_kept(said: Suggestion, rows: pl.DataFrame) -> bool:
@@ -165,6 +190,8 @@ def _notes(
         notes.append("no id in the data: a digest of the row is the id, so a row sent again is known again")
     if said.entities:
         notes.append(f"entities: {', '.join(said.entities)}; windows of 1, 7 and 30 days are counted for each")
+    elif is_one_series(said):
+        notes.append("no entity found: all rows are one series, whose past is in windows (name one with --entity)")
     else:
         notes.append("no entity found: each event counts by itself, and there are no windows (name one with --entity)")
     text = [seen for seen in look.columns.values() if seen.type == "string" and seen.distinct > MOST_CLASSES]

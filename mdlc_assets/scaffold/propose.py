@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -35,6 +35,13 @@ class Choices:
     zone: str = "UTC"
     delay: timedelta = timedelta(days=1)
     owner: str = "team:my-team"
+    windows_of: tuple[str, ...] = ()
+    """Columns with windows that are nobody's: what all rows share."""
+
+
+def is_one_series(said: Choices) -> bool:
+    """Whether all rows count as the past of one thing: a number is to be foretold, and it is nobody's."""
+    return said.number and not said.entities
 
 
 STRANGE = 0.65
@@ -61,8 +68,11 @@ class TooFewError(ValueError):
     """Data that no model can be trained and judged on."""
 
 
-def propose(look: Look, said: Choices, span: Span, *, quiet_days: bool = False) -> dict[str, Any]:
-    """The attributes of a declaration, in the order in which they are read. Raises `TooFewError`."""
+def propose(look: Look, said: Choices, span: Span, *, quiet_days: bool = False, ended: bool = False) -> dict[str, Any]:
+    """The attributes of a declaration, in the order in which they are read. Raises `TooFewError`.
+
+    `ended` says that no days come after the span's last.
+    """
     windows = model_windows(said, span)
     identity = said.id or MADE_ID
     kept = [seen for seen in look.columns.values() if seen.name != said.label]
@@ -78,6 +88,12 @@ def propose(look: Look, said: Choices, span: Span, *, quiet_days: bool = False) 
         source["time_zone"] = said.zone
     if said.id is None:
         source["id_from_row"] = True
+    if is_one_series(said):
+        # Only what has an entity has a past in windows, and a forecast without its own past is a guess.
+        series = "series" if "series" not in look.columns else f"series_of_{said.name}"
+        columns[series] = {"type": "string"}
+        source["constants"] = {series: said.name}
+        said = replace(said, windows_of=(series,))
     labels = _labels(look, said)
     model: dict[str, Any] = {
         "algorithm": "xgboost",
@@ -98,8 +114,8 @@ def propose(look: Look, said: Choices, span: Span, *, quiet_days: bool = False) 
         model["algorithm"] = "xgboost_regression"
         model["gate"] = {"floors": {"r2": 0}, "approval": "person"}
         measured, why = ["r2", "mae", "wape"], "As high as the highest tenth was."
-        foretold = f"Foretells {said.label.replace('_', ' ')}."
-        deployment = {"deployment": {"real_time": None}} if said.entities else {}
+        foretold = f"Foretells {look.columns[said.label].source}."
+        deployment = {"deployment": {"real_time": None}}
     return {
         "name": said.name,
         "description": foretold,
@@ -107,6 +123,7 @@ def propose(look: Look, said: Choices, span: Span, *, quiet_days: bool = False) 
         "dataset": {
             "description": "One event a row.",
             "start": span.first,
+            **({"end": span.last} if ended else {}),
             "id": identity,
             "time": said.time,
             **({"quiet_days": True} if quiet_days else {}),
@@ -141,7 +158,7 @@ def _labels(look: Look, said: Choices) -> dict[str, Any]:
     """What is declared of the label; nothing where there is none."""
     if not said.label:
         return {}
-    words = said.label.replace("_", " ") if said.number else _words(look.columns[said.label], said.positive)
+    words = look.columns[said.label].source if said.number else _words(look.columns[said.label], said.positive)
     labels: dict[str, Any] = {"column": said.label, "positive": words, "delay": duration_name(said.delay)}
     if said.number:
         labels = {"column": said.label, "kind": "number", **labels}
@@ -155,7 +172,8 @@ def model_windows(said: Choices, span: Span) -> dict[str, int]:
     """
     usable = span.days - math.ceil(said.delay / timedelta(days=1))
     rate = span.positives / max(1, span.days)
-    test = max(3, min(90, usable // 3, math.ceil(_POSITIVES_TO_JUDGE_BY / max(rate, 1e-9))))
+    # A number is judged on whole weeks: a few days on end are too alike to tell a good forecast.
+    test = max(7 if said.number else 3, min(90, usable // 3, math.ceil(_POSITIVES_TO_JUDGE_BY / max(rate, 1e-9))))
     train = min(180, usable - test - max(1, usable // 10))
     if not said.label:
         test = max(3, min(14, usable // 4))
@@ -192,6 +210,7 @@ def _words(label: Seen, positive: Sequence[str]) -> str:
 
 def _features(look: Look, said: Choices) -> dict[str, Any]:
     left_out = {said.time, said.label, said.id, *said.entities}
+    entities = (*said.entities, *said.windows_of)
     free = [seen for seen in look.columns.values() if seen.name not in left_out]
     numbers = [seen for seen in free if seen.type in ("integer", "float")]
     rows: dict[str, str] = {}
@@ -204,7 +223,7 @@ def _features(look: Look, said: Choices) -> dict[str, Any]:
             rows |= dict(_classes(seen))
     rows |= _of_the_time(look, said)
     windows = []
-    for entity in said.entities:
+    for entity in entities:
         aggregate = {f"{entity}_events": "count"}
         aggregate |= {f"{entity}_mean_{seen.name}": f"mean({quoted(seen.name)})" for seen in numbers[:_MOST_WINDOWED]}
         windows.append({"entity": entity, "windows": ["1d", "7d", "30d"], "aggregate": aggregate})
@@ -212,7 +231,7 @@ def _features(look: Look, said: Choices) -> dict[str, Any]:
             # The number itself, as far as it is known: what any forecast begins with.
             delay = duration_name(timedelta(days=math.ceil(said.delay / timedelta(days=1)) + 1))
             known = {f"{entity}_mean_{said.label}": f"mean({quoted(said.label)})"}
-            windows.append({"entity": entity, "windows": ["7d", "28d"], "delay": delay, "aggregate": known})
+            windows.append({"entity": entity, "windows": ["1d", "7d", "28d"], "delay": delay, "aggregate": known})
     return {"rows": rows} | ({"windows": windows} if windows else {})
 
 

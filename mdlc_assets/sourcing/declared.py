@@ -83,6 +83,23 @@ def _made_id_problems(lifecycle: LifecycleDeclaration, field: str, source: Sourc
         )
 
 
+def _constant_problems(lifecycle: LifecycleDeclaration, field: str, source: Source) -> Iterator[Problem]:
+    columns = lifecycle.dataset.columns
+    for name in source.constants:
+        place = f"{field}.constants"
+        if name not in columns or columns[name].type != "string":
+            texts = ", ".join(other for other, column in columns.items() if column.type == "string")
+            yield Problem(
+                place, name, "only a text column of the dataset can be constant", f"use one of {texts or 'none'}"
+            )
+        elif name == lifecycle.dataset.id:
+            yield Problem(place, name, "each event has an id of its own", "write `id_from_row: true` instead")
+        if name in source.columns or name in source.absent:
+            yield Problem(
+                place, name, "the column is constant, and also mapped or absent", "remove it from all but one"
+            )
+
+
 def _source_problems(lifecycle: LifecycleDeclaration, field: str, source: Source) -> Iterator[Problem]:
     columns, label = lifecycle.dataset.columns, lifecycle.labels.column
     for name in source.absent:
@@ -99,7 +116,9 @@ def _source_problems(lifecycle: LifecycleDeclaration, field: str, source: Source
     if source.id_from_row:
         yield from _made_id_problems(lifecycle, field, source)
     made = {lifecycle.dataset.id} if source.id_from_row else set()
-    in_files = [name for name in [*columns, label] if name not in source.absent and name not in made]
+    yield from _constant_problems(lifecycle, field, source)
+    lacking = {*source.absent, *source.constants, *made}
+    in_files = [name for name in [*columns, *lifecycle.labels.columns] if name not in lacking]
     theirs = [source.columns.get(name, name) for name in in_files]
     for name in sorted({name for name in theirs if theirs.count(name) > 1}):
         yield Problem(f"{field}.columns", name, "two of our columns come from this one", "map each to its own")

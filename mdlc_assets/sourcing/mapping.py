@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -30,6 +30,7 @@ class Layout:
     time_zone: str = "UTC"
     label: str | None = None
     made_id: str | None = None
+    constants: Mapping[str, str] = field(default_factory=dict)
 
     def missing(self, found: Sequence[str]) -> list[str]:
         """Our names of required columns that a file with the columns `found` lacks."""
@@ -52,15 +53,17 @@ def layouts(lifecycle: LifecycleDeclaration) -> list[Layout]:
 def _layout(lifecycle: LifecycleDeclaration, name: str, source: Source, optional: frozenset[str]) -> Layout:
     label = lifecycle.labels.column if source.labels_inline else None
     made_id = lifecycle.dataset.id if source.id_from_row else None
-    wanted = [*(c for c in lifecycle.dataset.columns if c != made_id), *([label] if label else [])]
+    lacking = {made_id, *source.absent, *source.constants}
+    wanted = [*(c for c in lifecycle.dataset.columns if c not in lacking), *([label] if label else [])]
     return Layout(
         source=name,
-        names={ours: source.columns.get(ours, ours) for ours in wanted if ours not in source.absent},
+        names={ours: source.columns.get(ours, ours) for ours in wanted},
         optional=optional,
         ignored=frozenset(source.ignore),
         time_zone=source.time_zone,
         label=label,
         made_id=made_id,
+        constants=source.constants,
     )
 
 
@@ -103,7 +106,8 @@ def to_canonical(file: str, frame: pl.DataFrame, layout: Layout, types: dict[str
     """The columns `types` of a file under our names and types, and `_unreadable`, in file order.
 
     `_unreadable` is null, or a JSON object {column: the text that could not be read}. A column that the
-    file lacks is null throughout. Raises `LandingError` for columns of lists, structs or bytes.
+    file lacks is null throughout, unless its source says what stands there. Raises `LandingError` for columns
+    of lists, structs or bytes.
     """
     values: list[pl.Series] = []
     troubles: list[tuple[str, pl.Series]] = []
@@ -111,6 +115,9 @@ def to_canonical(file: str, frame: pl.DataFrame, layout: Layout, types: dict[str
         if ours == layout.made_id:
             made_from = [name for our, name in layout.names.items() if our != layout.label and name in frame.columns]
             values.append(row_ids(frame.select(made_from)).alias(ours))
+            continue
+        if ours in layout.constants:
+            values.append(pl.Series(ours, [layout.constants[ours]] * frame.height, dtype=TYPES[type_]))
             continue
         theirs = layout.names.get(ours)
         if theirs is None or theirs not in frame.columns:

@@ -39,9 +39,15 @@ def approve(
     if before is not None and before.version == chosen.version:
         return chosen
     if verdict != "passed" and not override:
+        refused = verdict.startswith("refused")
+        mend = (
+            "train on more days or other features (model.windows, features)"
+            if refused
+            else "materialise its `evaluation`"
+        )
         raise ApprovalError(
-            f"version {version} of {lifecycle.name} has not passed its gate ({verdict}). Mend: materialise its "
-            "`evaluation`, or approve with --override and a reason that can be read in a year."
+            f"version {version} of {lifecycle.name} has not passed its gate ({verdict}). Mend: {mend}, or approve with "
+            "--override and a reason that can be read in a year."
         )
     compared = chosen.tags.get(COMPARED_TAG)
     if before is not None and compared not in (None, str(before.version)) and not override:

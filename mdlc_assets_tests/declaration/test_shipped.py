@@ -55,3 +55,13 @@ def test_an_option_of_a_later_version_leaves_the_fingerprint_until_it_is_used(
     used = payments_fraud.decisions.model_copy(update={"act_within": timedelta(hours=1)})
     assert younger == "2d"
     assert payments_fraud.model_copy(update={"decisions": used}).fingerprint() != payments_fraud.fingerprint()
+
+
+def test_an_option_of_each_source_that_is_younger_than_they_are(payments_fraud: LifecycleDeclaration) -> None:
+    dataset = payments_fraud.model_dump(mode="json")["dataset"]
+    before = payments_fraud.fingerprint("dataset")
+    for source in dataset["sources"].values():
+        assert source.pop("constants") == {}
+    assert fingerprint_of({"dataset": dataset}) == before
+    next(iter(dataset["sources"].values()))["constants"] = {"shop": "here"}
+    assert fingerprint_of({"dataset": dataset}) != before

@@ -83,3 +83,28 @@ def test_nobody_named_means_each_event_by_itself(payments_fraud: LifecycleDeclar
     declared = _declared(payments_fraud)
     assert declared.model.entity == "key"
     assert {owner for _, owner in declared.owners} == {"team:parts"}
+
+
+def test_a_column_that_the_files_lack_holds_what_its_source_says(payments_fraud: LifecycleDeclaration) -> None:
+    declared = _declared(payments_fraud, constants={"kind": "pump"})
+    assert sourcing_problems(declared) == []
+    text = _ROWS.replace(",kind", "").replace(",a,", ",").replace(",b,", ",")
+    frame = _raw(declared, text)
+    assert frame["kind"].to_list() == ["pump"] * 3
+    assert frame["_unreadable"].null_count() == 3
+    with pytest.raises(LandingDayError, match="column kind is not declared"):
+        _raw(declared, _ROWS)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"constants": {"size": "big"}}, "only a text column of the dataset can be constant"),
+        ({"constants": {"colour": "red"}}, "only a text column of the dataset can be constant"),
+        ({"constants": {"key": "1"}}, "each event has an id of its own"),
+        ({"constants": {"kind": "a"}, "columns": {"at": "when", "broken": "result", "kind": "what"}}, "also mapped"),
+    ],
+)
+def test_constants_that_cannot_be(payments_fraud: LifecycleDeclaration, source: dict[str, Any], said: str) -> None:
+    problems = [str(problem) for problem in sourcing_problems(_declared(payments_fraud, **source))]
+    assert any(said in line and "dataset.sources.files.constants" in line for line in problems), problems
