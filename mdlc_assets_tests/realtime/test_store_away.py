@@ -143,7 +143,8 @@ def _print_times(answers: list[Any]) -> None:
     ):
         taken = [1000 * seconds for at, _, _, seconds in answers if since <= at < until]
         p50, p99 = np.percentile(taken, [50, 99])
-        print(f"store {name}: {len(taken)} answers, p50 {p50:.1f} ms, p99 {p99:.1f} ms, longest {max(taken):.1f} ms")
+        said = f"{len(taken)} answers, p50 {p50:.1f} ms, p99 {p99:.1f} ms, longest {max(taken):.1f} ms"
+        sys.stdout.write(f"store {name}: {said}\n")
 
 
 def _learnt(online: OnlineFeatures) -> list[Any]:
