@@ -93,10 +93,11 @@ def test_ten_seconds_without_the_store_lose_no_event_and_give_no_error(
     assert ids_of(place.raw()) == place_learnt == list(range(sent))
     assert worker.meters.pauses.labels("effects")._value.get() > 0
 
-    assert [answer for _, status, answer in answers if status != 200] == []
-    degraded = [at for at, _, answer in answers if answer["degraded"]]
-    assert {answer["cause"] for _, _, answer in answers if answer["degraded"]} == {"store"}
+    assert [answer for _, status, answer, _ in answers if status != 200] == []
+    degraded = [at for at, _, answer, _ in answers if answer["degraded"]]
+    assert {answer["cause"] for _, _, answer, _ in answers if answer["degraded"]} == {"store"}
     assert len(degraded) > 0.7 * _AWAY / _EACH
+    _print_times(answers)
     # Before it, and once it is back and has been asked again, all is as ever.
     assert min(degraded) >= _BEFORE - _EACH
     assert not answers[-1][2]["degraded"]
@@ -117,7 +118,7 @@ async def _traffic(place: Place, state: Any, server: subprocess.Popen[bytes]) ->
     async def ask(client: Any, number: int) -> None:
         at = time.monotonic() - began
         answer = await client.post("/decisions", content=json.dumps(event(number)))
-        answers.append((at, answer.status_code, answer.json()))
+        answers.append((at, answer.status_code, answer.json(), time.monotonic() - began - at))
 
     async with caller(state) as client:
         for step, until in ((None, _BEFORE), (signal.SIGSTOP, _BEFORE + _AWAY), (signal.SIGCONT, None)):
@@ -131,6 +132,19 @@ async def _traffic(place: Place, state: Any, server: subprocess.Popen[bytes]) ->
                 await asyncio.sleep(_EACH)
         await asyncio.gather(*calls)
     return sent, sorted(answers, key=lambda one: one[0])
+
+
+def _print_times(answers: list[Any]) -> None:
+    """The figures of benchmarks/README.md; `pytest -s` shows them."""
+    for name, since, until in (
+        ("before", 0.0, _BEFORE),
+        ("away", _BEFORE, _BEFORE + _AWAY),
+        ("back", _BEFORE + _AWAY, np.inf),
+    ):
+        taken = [1000 * seconds for at, _, _, seconds in answers if since <= at < until]
+        p50, p99 = np.percentile(taken, [50, 99])
+        said = f"{len(taken)} answers, p50 {p50:.1f} ms, p99 {p99:.1f} ms, longest {max(taken):.1f} ms"
+        sys.stdout.write(f"store {name}: {said}\n")
 
 
 def _learnt(online: OnlineFeatures) -> list[Any]:
