@@ -1,4 +1,4 @@
-"""`mdlc serve` and `mdlc stop`: the decision service, and the end of a local endpoint."""
+"""`mdlc serve` and `mdlc stop`: the decision service, and the end of an endpoint."""
 
 from __future__ import annotations
 
@@ -50,11 +50,26 @@ def serve(lifecycle: str, host: str, port: int) -> None:
 @of_a_lifecycle
 @for_scripts
 def stop(lifecycle: str, as_json: bool) -> None:
-    """End the local endpoint's processes."""
-    from mdlc_assets.definitions import embedded_resources
+    """End the endpoint: its processes here; in production the endpoint at SageMaker, with what belongs to it.
+
+    A lifecycle whose declaration has no `real_time` any more leaves its endpoint as it is: this takes it down.
+    """
     from mdlc_assets.home import Home
+    from mdlc_assets.production import UnsetError, resources_here
+    from mdlc_assets.resources.sagemaker.endpoint_requests import endpoint_of
+    from mdlc_assets.resources.sagemaker.faults import ServiceError
+    from mdlc_assets.resources.sagemaker.rollout import Rollout
 
     find_lifecycle(lifecycle)
-    with work(as_json):
-        embedded_resources(Home())["endpoints"].stop(lifecycle)
-    answer(as_json, {"lifecycle": lifecycle, "done": True}, f"The endpoint of {lifecycle} is stopped.")
+    try:
+        resources = resources_here(Home(), os.environ)
+        service, there = resources["sagemaker"], True
+        with work(as_json):
+            if service.form == "aws":
+                there = Rollout(service, tell=lambda text: click.echo(text, err=True)).retire(endpoint_of(lifecycle))
+            else:
+                resources["endpoints"].stop(lifecycle)
+    except (ServiceError, UnsetError) as error:
+        raise click.ClickException(str(error)) from None
+    said = f"The endpoint of {lifecycle} is stopped." if there else f"There is no endpoint of {lifecycle}."
+    answer(as_json, {"lifecycle": lifecycle, "done": there}, said)

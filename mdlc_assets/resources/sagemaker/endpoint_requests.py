@@ -234,3 +234,8 @@ class EndpointPlan:
 def unscaled_request(endpoint: str) -> Request:
     """`deregister_scalable_target` of an endpoint."""
     return {**_SCALED, "ResourceId": f"endpoint/{endpoint}/variant/{LIVE}"}
+
+
+def endpoint_of(lifecycle: str) -> EndpointPlan:
+    """The endpoint that a lifecycle has to itself, whatever is behind it: for who takes it down."""
+    return EndpointPlan(lifecycle, RealTime(), Served(0, "", ""), "", "")

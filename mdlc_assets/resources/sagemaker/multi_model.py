@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from botocore.exceptions import ClientError
 
 from mdlc_assets.resources.sagemaker.client import SageMaker
-from mdlc_assets.resources.sagemaker.endpoint_requests import EndpointPlan, Served
+from mdlc_assets.resources.sagemaker.endpoint_requests import EndpointPlan, Served, endpoint_of
 from mdlc_assets.resources.sagemaker.faults import AnswerError, ServiceError, absent
 from mdlc_assets.resources.sagemaker.jobs import Jobs
 from mdlc_assets.resources.sagemaker.requests import Request, job_name, multi_model_request
@@ -101,7 +101,7 @@ def roll_out_model(
         if outcome.verdict in ("refused", "rolled back"):
             return RolledOut(outcome.verdict, before, before, outcome.why)
         if before == plan.target:
-            rollout.retire(_own(plan))
+            rollout.retire(endpoint_of(plan.lifecycle))
             return RolledOut("unchanged", before, before, "this version is asked already")
         probe(plan.target)
         arn = jobs.call("describe_endpoint", {"EndpointName": plan.endpoint})["EndpointArn"]
@@ -119,13 +119,8 @@ def roll_out_model(
     for name in storage.names(plan.lifecycle):
         if name not in (plan.target, before):
             storage.delete(name)
-    rollout.retire(_own(plan))
+    rollout.retire(endpoint_of(plan.lifecycle))
     return RolledOut("deployed", plan.target, before, f"version {plan.served.version} serves: it answered a probe row")
-
-
-def _own(plan: MultiModelPlan) -> EndpointPlan:
-    """The endpoint that the lifecycle had to itself before its declaration said otherwise."""
-    return EndpointPlan(plan.lifecycle, plan.declared, plan.served, plan.image, plan.role)
 
 
 def _leave(sagemaker: SageMaker, plan: MultiModelPlan, rollout: Rollout) -> None:

@@ -182,7 +182,7 @@ class Rollout:
         self.scaling.gone("deregister_scalable_target", unscaled_request(plan.endpoint))
         self._delete_endpoint(plan)
         self.clean_up(plan, set())
-        self.tell(f"deleted the endpoint {plan.endpoint}: the declaration serves the model otherwise")
+        self.tell(f"deleted the endpoint {plan.endpoint}, its configurations and its models")
         return True
 
     def clean_up(self, plan: EndpointPlan, kept: set[str]) -> None:

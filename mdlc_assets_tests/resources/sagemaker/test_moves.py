@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from mdlc_assets.cli import main
 from mdlc_assets.declaration.deployment import RealTime, Serverless
 from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.resources.sagemaker.endpoint_requests import EndpointPlan
@@ -56,7 +60,7 @@ def test_what_is_left_goes_whole_and_somebody_elses_stays(service: SageMaker) ->
     assert rollout.retire(wanted)
     assert _there(service) == ([], [], [])
     assert scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"] == []
-    assert "deleted the endpoint card-fraud: the declaration serves the model otherwise" in told
+    assert "deleted the endpoint card-fraud, its configurations and its models" in told
     # One that was killed before its end is run again.
     assert not rollout.retire(wanted)
 
@@ -72,3 +76,21 @@ def test_an_endpoint_on_instances_is_not_made_serverless_and_nothing_is_left_of_
     _served(service, [], serverless)
     assert rollout.run(serverless).verdict == "unchanged"
     assert rollout.retire(serverless)
+
+
+def test_one_that_nothing_deploys_any_more_is_taken_down_by_a_command(
+    service: SageMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MDLC_LAKE", "MDLC_LANDING", "MDLC_PAGES", "MDLC_ARTIFACTS"):
+        monkeypatch.setenv(name, f"s3://mdlc-test/{name}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MDLC_SAGEMAKER_ROLE", "arn:aws:iam::123456789012:role/mdlc")
+    tagged = {"mdlc:lifecycle": "payments_fraud"}
+    Rollout(service, QUICK, print).run(replace(plan(ALONE), lifecycle="payments_fraud", tagged=tagged))
+    line = ["--home", str(tmp_path / "home"), "stop", "--lifecycle", "payments_fraud"]
+    ran = CliRunner().invoke(main, [*line, "--json"])
+    assert ran.exit_code == 0, ran.output
+    assert json.loads(ran.stdout) == {"lifecycle": "payments_fraud", "done": True}
+    assert "deleted the endpoint payments-fraud, its configurations and its models" in ran.stderr
+    assert service.client().list_endpoints()["Endpoints"] == []
+    assert CliRunner().invoke(main, line).stdout == "There is no endpoint of payments_fraud.\n"
