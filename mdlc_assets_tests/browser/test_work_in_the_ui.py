@@ -242,20 +242,18 @@ def test_the_range_came_in_by_one_run(ui: Ui) -> None:
 
 
 def _choose_days(ui: Ui, days: str) -> None:
-    """Fill in the days in the dialog, which begins with the last 90 days only."""
+    """Fill in the days in the dialog."""
 
-    def opened() -> bool:
-        for words in ("Show all partitions", "Confirm", "Materialize"):
+    def opened() -> list[WebElement]:
+        field = ui.browser.find_elements(By.XPATH, "//input[starts-with(@placeholder, 'ex: ')]")
+        # Before it has loaded, the page takes a click for nothing; a job that never ran asks first.
+        for words in () if field else ("Confirm", "Materialize"):
             found = ui.browser.find_elements(By.XPATH, f"//button[contains(normalize-space(.), '{words}')]")
             if found:
-                # Before it has loaded, the page takes a click for nothing; a job that never ran asks first.
                 found[0].click()
-                return words == "Show all partitions"
-        return False
+                break
+        return field
 
-    ui.until(opened, "the dialog for days")
-    field = ui.until(
-        lambda: ui.browser.find_elements(By.XPATH, "//input[starts-with(@placeholder, 'ex: ')]"), "a field for days"
-    )[-1]
+    field = ui.until(opened, "the dialog for days")[-1]
     field.send_keys(Keys.CONTROL, "a")
     field.send_keys(days, Keys.TAB)
