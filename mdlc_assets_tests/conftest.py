@@ -19,6 +19,7 @@ import pytest
 import mdlc_assets
 from mdlc_assets.declaration import LifecycleDeclaration, read_declaration
 from mdlc_assets.home import Home
+from mdlc_assets_tests.moto_server import moto_environment
 
 SHIPPED = Path(mdlc_assets.__file__).parent / "lifecycles"
 PAYMENTS = Path(__file__).parents[2] / "shared" / "payments"
@@ -54,12 +55,7 @@ def dynamodb(_moto_address: str, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def s3_root(_moto_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An empty bucket on moto's server, reached over HTTP by the real boto3 client."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": _moto_address,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
+    for name, value in moto_environment(_moto_address).items():
         monkeypatch.setenv(name, value)
     bucket = boto3.resource("s3").Bucket("mdlc-test")
     bucket.create()

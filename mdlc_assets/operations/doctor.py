@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from mdlc_assets.home import Home
-from mdlc_assets.operations.services import BUSY, DENIED, NO_KEYS, answers, questions
+from mdlc_assets.operations.services import BUSY, answers, questions
 from mdlc_assets.production import UnsetError, in_production, production_resources
+from mdlc_assets.resources.aws import DENIED, EXPIRED
 from mdlc_assets.resources.endpoint_state import TOKEN_VARIABLE, ExposedError, check_host
 
 _LEAST_FREE = 1_000_000_000
@@ -81,7 +82,7 @@ def _mend_of(error: Exception) -> str:
         code = error.response["Error"]["Code"]
         if code in DENIED:
             return f"allow {error.operation_name} to this role; deploy/cloudformation/roles.yaml has it"
-        if code in NO_KEYS:
+        if code in EXPIRED:
             return "renew the credentials that boto3 finds"
         return f"see what AWS says of {error.operation_name}: {code}"
     if isinstance(error, BotoCoreError):
@@ -242,7 +243,7 @@ def aws_findings(client_of: Callable[[Any], Any]) -> Iterator[Finding]:
             getattr(client_of(service), method)(**request)
         except ClientError as error:
             code = error.response["Error"]["Code"]
-            if code in NO_KEYS:
+            if code in EXPIRED:
                 yield Finding("aws", f"the credentials are refused: {code}", "renew the credentials that boto3 finds")
                 return
             if code in DENIED:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mdlc_assets.resources.aws import DENIED, EXPIRED
+
 _NOTHING = "mdlc-doctor-asks-for-nothing"
-DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "403")
-NO_KEYS = ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException")
 _ABSENT = ("ResourceNotFoundException", "NotFound", "NotFoundException")
 BUSY = ("Throttling", "ThrottlingException", "ThrottledException", "LimitExceededException", "RequestLimitExceeded",
          "ProvisionedThroughputExceededException", "SlowDown", "ServiceUnavailable")  # fmt: skip
@@ -117,7 +117,7 @@ def _ask(question: Question, client: Any) -> Answer | None:
 
 
 def _said(question: Question, about: str, code: str) -> tuple[str, str]:
-    if code in NO_KEYS:
+    if code in EXPIRED:
         return f"{about}: the credentials are refused: {code}", "renew the credentials that boto3 finds"
     if code in DENIED:
         mend = f"allow {question.permission} on it to the role; deploy/cloudformation/roles.yaml has it"

@@ -27,8 +27,8 @@ PERMISSIONS = {
     "kinesis:PutRecord": "kinesis:PutRecords",
 }
 _SERVICES = {"monitoring": "cloudwatch"}
-_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403"})
-_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"})
+DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403"})
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"})
 _THROTTLED = frozenset(
     {
         *("Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "SlowDown", "503"),
@@ -91,9 +91,9 @@ def permission_of(service: str, operation: str) -> str:
 
 def mend_of(code: str, permission: str) -> str:
     """What to do about a refusal; empty where that is for the caller to know."""
-    if code in _DENIED:
+    if code in DENIED:
         return f"give the role {permission}; deploy/cloudformation/roles.yaml has all that is needed"
-    if code in _EXPIRED:
+    if code in EXPIRED:
         return f"give the process a role, or log in again; {permission} was sent without valid credentials"
     if code in _THROTTLED:
         return f"do less at once, or ask AWS for a higher rate of {permission}"

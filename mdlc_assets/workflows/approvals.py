@@ -40,8 +40,7 @@ def reject_job(lifecycle: LifecycleDeclaration, name: str) -> dg.JobDefinition:
     def refuse(context: dg.OpExecutionContext, config: RejectConfig, registry: Registry, sagemaker: SageMaker) -> None:
         try:
             version = reject(registry, lifecycle, config.version, config.approver, config.reason, context.run_id)
-            if lifecycle.deployment.package_group:
-                bring_up(sagemaker, registry, lifecycle.name, lifecycle.deployment.package_group)
+            _show_at_sagemaker(lifecycle, registry, sagemaker)
         except (ApprovalError, UnknownVersionError, ServiceError) as error:
             raise dg.Failure(description=str(error), allow_retries=False) from None
         metadata: dict[str, Any] = {"rejected version": version.version, "by": config.approver, "reason": config.reason}
@@ -76,8 +75,7 @@ def rollback_job(lifecycle: LifecycleDeclaration, name: str) -> dg.JobDefinition
     ) -> None:
         try:
             version = rollback(registry, lifecycle, config.approver, config.reason, context.run_id)
-            if lifecycle.deployment.package_group:
-                bring_up(sagemaker, registry, lifecycle.name, lifecycle.deployment.package_group)
+            _show_at_sagemaker(lifecycle, registry, sagemaker)
         except (ApprovalError, UnknownVersionError, ServiceError) as error:
             raise dg.Failure(description=str(error), allow_retries=False) from None
         context.log_event(
@@ -103,6 +101,11 @@ def rollback_job(lifecycle: LifecycleDeclaration, name: str) -> dg.JobDefinition
         take_back()
 
     return job
+
+
+def _show_at_sagemaker(lifecycle: LifecycleDeclaration, registry: Registry, sagemaker: SageMaker) -> None:
+    if lifecycle.deployment.package_group:
+        bring_up(sagemaker, registry, lifecycle.name, lifecycle.deployment.package_group)
 
 
 def _tags(lifecycle: LifecycleDeclaration, workflow: str) -> dict[str, str]:

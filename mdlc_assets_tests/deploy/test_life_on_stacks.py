@@ -10,18 +10,13 @@ import io
 import json
 import os
 import re
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import httpx
 import polars as pl
 import pytest
 import yaml
@@ -40,8 +35,8 @@ from mdlc_assets.realtime.stream_producer import entries_of_file
 from mdlc_assets.realtime.stream_worker import StreamWorker
 from mdlc_assets.testing import sample_labels, sample_rows
 from mdlc_assets_tests.conftest import SHIPPED
-from mdlc_assets_tests.deploy.database import free_port
 from mdlc_assets_tests.deploy.stacks import PREFIX, REGION, Account, template
+from mdlc_assets_tests.moto_server import moto_environment, moto_process
 
 pytestmark = pytest.mark.slow
 _NAME, _DAYS, _ROWS = "payments_fraud", 7, 40
@@ -74,50 +69,31 @@ class _Installed:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Installed]:
-    root, port = tmp_path_factory.mktemp("installed"), free_port()
+    root = tmp_path_factory.mktemp("installed")
     home = Home(root / "home")
     home.prepare()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with (root / "said").open("w") as said, subprocess.Popen(command, stdout=said, stderr=said) as server:
-        try:
-            account = Account(f"http://127.0.0.1:{port}")
-            _wait(server, account.address)
-            account.deploy_all()
-            exports = account.exports()
-            names = {name.removeprefix(f"{PREFIX}-"): value for name, value in exports.items()}
-            given = _environment(exports, f"sqlite:///{root}/mlflow.db") | {
-                "AWS_ENDPOINT_URL": account.address,
-                "AWS_DEFAULT_REGION": REGION,
-                "AWS_ACCESS_KEY_ID": "test",
-                "AWS_SECRET_ACCESS_KEY": "test",
-                # What `mdlc stream` is told beside it; the stacks' own reader is the Lambda, which moto cannot run.
-                "MDLC_KINESIS_STREAM": names["stream"],
-                "MDLC_STREAM_CHECKPOINTS": names["checkpoints"],
-            }
-            with environ(given):
-                lifecycle = load_lifecycle(_declare(root))
-                resources = resources_here(home, os.environ)
-                # moto on a machine with other work answers later than a decision would wait.
-                resources["online_store"] = resources["online_store"].model_copy(update={"timeout": 60.0})
-                definitions = build_definitions([lifecycle], home=home, resource_overrides=resources)
-                with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
-                    loop = Loop(lifecycle.declaration, definitions, resources, instance)
-                    first = lifecycle.declaration.dataset.start
-                    days = [first + timedelta(days=i) for i in range(_DAYS + 2)]
-                    yield _Installed(account, names, lifecycle.declaration, resources, loop, days)
-        finally:
-            server.terminate()
-
-
-def _wait(server: subprocess.Popen[bytes], address: str) -> None:
-    end = time.monotonic() + 120
-    while True:
-        assert server.poll() is None
-        assert time.monotonic() < end
-        with suppress(httpx.HTTPError):
-            httpx.get(f"{address}/moto-api/data.json", trust_env=False)
-            return
-        time.sleep(0.1)
+    with moto_process() as (_, address):
+        account = Account(address)
+        account.deploy_all()
+        exports = account.exports()
+        names = {name.removeprefix(f"{PREFIX}-"): value for name, value in exports.items()}
+        given = _environment(exports, f"sqlite:///{root}/mlflow.db") | {
+            **moto_environment(account.address, REGION),
+            # What `mdlc stream` is told beside it; the stacks' own reader is the Lambda, which moto cannot run.
+            "MDLC_KINESIS_STREAM": names["stream"],
+            "MDLC_STREAM_CHECKPOINTS": names["checkpoints"],
+        }
+        with environ(given):
+            lifecycle = load_lifecycle(_declare(root))
+            resources = resources_here(home, os.environ)
+            # moto on a machine with other work answers later than a decision would wait.
+            resources["online_store"] = resources["online_store"].model_copy(update={"timeout": 60.0})
+            definitions = build_definitions([lifecycle], home=home, resource_overrides=resources)
+            with dg.DagsterInstance.from_config(str(home.dagster)) as instance:
+                loop = Loop(lifecycle.declaration, definitions, resources, instance)
+                first = lifecycle.declaration.dataset.start
+                days = [first + timedelta(days=i) for i in range(_DAYS + 2)]
+                yield _Installed(account, names, lifecycle.declaration, resources, loop, days)
 
 
 def _declare(folder: Path) -> Path:

@@ -6,12 +6,10 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +21,7 @@ import pytest
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.features.online import OnlineFeatures
 from mdlc_assets.resources.online_store import DynamoStore, SqliteStore
+from mdlc_assets_tests.moto_server import moto_process
 from mdlc_assets_tests.realtime.parts import approve, caller, new_registry, new_state, register
 from mdlc_assets_tests.realtime.streaming import DAY, Place, entries, event, ids_of
 
@@ -37,24 +36,8 @@ def dynamo(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[subprocess.Popen[b
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
-    until = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(f"{address}/moto-api/", timeout=5).close()
-            break
-        except OSError:
-            assert time.monotonic() < until and process.poll() is None
-            time.sleep(0.05)
-    yield process, address
-    os.kill(process.pid, signal.SIGCONT)
-    process.terminate()
-    process.wait(30)
+    with moto_process() as found:
+        yield found
 
 
 def test_ten_seconds_without_the_store_lose_no_event_and_give_no_error(

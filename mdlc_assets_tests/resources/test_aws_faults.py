@@ -39,6 +39,7 @@ from mdlc_assets.resources.streams.dynamodb_checkpoints import DynamoCheckpoints
 from mdlc_assets.resources.streams.kinesis import KinesisStream
 from mdlc_assets.simulator.world import Simulator
 from mdlc_assets_tests.conftest import SHIPPED
+from mdlc_assets_tests.moto_server import moto_environment
 from mdlc_assets_tests.realtime.streaming import entries, event
 
 LIFECYCLE = read_declaration(SHIPPED / "payments_fraud" / "defs.yaml")
@@ -102,12 +103,7 @@ def faults(_moto_address: str) -> Iterator[Faults]:
     """Every client that is made from now on asks for its answers here first; nobody sleeps between attempts."""
     found = Faults()
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT_URL": _moto_address,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():
+        for name, value in moto_environment(_moto_address).items():
             patch.setenv(name, value)
         handlers = [*botocore.handlers.BUILTIN_HANDLERS, ("before-send", found)]
         patch.setattr(botocore.handlers, "BUILTIN_HANDLERS", handlers)

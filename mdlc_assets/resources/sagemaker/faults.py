@@ -16,6 +16,8 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
+from mdlc_assets.resources.aws import EXPIRED
+
 _THROTTLED = frozenset(
     {
         *("ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded"),
@@ -26,7 +28,6 @@ _THROTTLED = frozenset(
 _DENIED = frozenset(
     {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized", "AuthorizationError"}
 )
-_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"})
 _LIMITS = frozenset({"ResourceLimitExceeded", "LimitExceeded", "LimitExceededException", "LimitExceededFault"})
 _ABSENT = frozenset({"ValidationException", "ValidationError", "ResourceNotFound", "ObjectNotFoundException"})
 _NOT_THERE = ("could not find", "does not exist", "not found", "no scalable target")
@@ -82,7 +83,7 @@ def told(error: Exception, client: Any, method: str, seconds: float) -> ServiceE
             f"{permission} is not allowed ({code}: {_said(error)}). "
             f"Mend: give the role of the run {permission}; deploy/cloudformation/roles.yaml has all it needs."
         )
-    if code in _EXPIRED or isinstance(error, NoCredentialsError | PartialCredentialsError):
+    if code in EXPIRED or isinstance(error, NoCredentialsError | PartialCredentialsError):
         return ServiceError(
             f"{permission} was sent without valid credentials ({code or type(error).__name__}). "
             "Mend: give the process a role, or log in again."
