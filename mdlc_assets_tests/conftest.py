@@ -13,6 +13,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import boto3
+import httpx
 import polars as pl
 import pytest
 
@@ -33,7 +34,7 @@ def payments_fraud() -> LifecycleDeclaration:
 
 
 @pytest.fixture(scope="session")
-def _moto_address() -> Iterator[str]:
+def _moto_of_all() -> Iterator[str]:
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
@@ -41,6 +42,13 @@ def _moto_address() -> Iterator[str]:
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def _moto_address(_moto_of_all: str) -> str:
+    """Moto's server with an empty account: which files a worker ran before must change nothing."""
+    httpx.post(f"{_moto_of_all}/moto-api/reset", trust_env=False).raise_for_status()
+    return _moto_of_all
 
 
 @pytest.fixture
