@@ -42,7 +42,7 @@ def profile(lifecycle: str, days: int, as_json: bool) -> None:
     from mdlc_assets.quality.profile import as_yaml, suggest
 
     declaration = find_lifecycle(lifecycle).declaration
-    validated = embedded_resources(Home())["lake"].table(lifecycle, "validated")
+    validated = embedded_resources(Home())["lake"].table(*declaration.place("validated"))
     try:
         found = suggest(declaration, {day: validated.read_day(day) for day in validated.days()[-days:]})
     except ValueError as error:

@@ -58,7 +58,7 @@ def run(
     from mdlc_assets.home import Home
 
     loop = open_loop(find_lifecycle(lifecycle), Home())
-    landed = loop.resources["landing"].feed(lifecycle, "transactions").days()
+    landed = loop.resources["landing"].feed(loop.lifecycle.source.name, "transactions").days()
     console = Console(stderr=True)
     named = (day or first, day or last)
     done: list[dict[str, object]] = []

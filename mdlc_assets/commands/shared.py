@@ -28,7 +28,7 @@ def of_a_lifecycle(command: _Command) -> _Command:
 
 def _the_usual() -> str:
     from mdlc_assets.declaration import DeclarationError
-    from mdlc_assets.definitions import lifecycle_files
+    from mdlc_assets.declaration.files import lifecycle_files
     from mdlc_assets.demo import LIFECYCLE
     from mdlc_assets.lifecycle import load_lifecycle
 
@@ -62,7 +62,7 @@ def loop_here(name: str) -> Loop:
 def find_lifecycle(name: str) -> ModelLifecycle:
     """The lifecycle of this name. Raises click's error with those there are, or what is wrong with its file."""
     from mdlc_assets.declaration import DeclarationError
-    from mdlc_assets.definitions import lifecycle_files
+    from mdlc_assets.declaration.files import lifecycle_files
     from mdlc_assets.lifecycle import load_lifecycle
 
     known = {}

@@ -20,7 +20,7 @@ def validate(files: tuple[Path, ...], as_json: bool) -> None:
     \b
     mdlc validate lifecycles/churn/defs.yaml
     """
-    from mdlc_assets.definitions import lifecycle_files
+    from mdlc_assets.declaration.files import lifecycle_files
 
     judged = [judge_declaration(path) for path in files or lifecycle_files()]
     for found in judged:

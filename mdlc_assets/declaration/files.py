@@ -1,0 +1,65 @@
+"""Where declarations lie: in the package, in the folders of MDLC_LIFECYCLES, beside one another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+# LibYAML's loader reads ten times as fast; PyYAML has it where it was built with it.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_beside: ContextVar[Path | None] = ContextVar("_beside", default=None)
+
+
+def lifecycle_files() -> list[Path]:
+    """The declarations that belong to this code location, sorted."""
+    folders = [Path(__file__).parents[1] / "lifecycles"]
+    folders += [Path(part) for part in os.environ.get("MDLC_LIFECYCLES", "lifecycles").split(os.pathsep) if part]
+    found = {path.resolve(): path for folder in reversed(folders) for path in folder.glob("*/defs.yaml")}
+    return sorted(found.values())
+
+
+def attributes_of(path: Path) -> Any:
+    """What a declaration's file says, read but not judged: the `attributes` of a component file, or all of another.
+
+    Raises `OSError` and `yaml.YAMLError`.
+    """
+    content: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
+    return content["attributes"] if isinstance(content, dict) and "attributes" in content else content
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """While a declaration is read: those in the folders beside its own are found as well."""
+    token = _beside.set(path.resolve().parents[1] if len(path.resolve().parents) > 1 else None)
+    try:
+        yield
+    finally:
+        _beside.reset(token)
+
+
+def file_of(name: str) -> Path | None:
+    """The file that declares the lifecycle `name`: beside the one that is being read, or of this code location.
+
+    A folder of that name is looked at first, so that of hundreds of files one is opened.
+    """
+    beside = _beside.get()
+    near = sorted(beside.glob("*/defs.yaml")) if beside else []
+    return next((path for path in sorted([*near, *lifecycle_files()], key=_not(name)) if _name_in(path) == name), None)
+
+
+def _not(name: str) -> Any:
+    return lambda path: path.parent.name != name
+
+
+def _name_in(path: Path) -> str:
+    try:
+        said = attributes_of(path)
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return ""
+    return str(said.get("name", "")) if isinstance(said, dict) else ""
