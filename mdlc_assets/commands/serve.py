@@ -7,7 +7,7 @@ import os
 import click
 
 from mdlc_assets.commands.answer import answer, for_scripts, work
-from mdlc_assets.commands.shared import find_lifecycle, of_a_lifecycle
+from mdlc_assets.commands.shared import find_lifecycle, of_a_lifecycle, refuse_used_data
 
 
 @click.command()
@@ -29,6 +29,7 @@ def serve(lifecycle: str, host: str, port: int) -> None:
     except (ExposedError, UnsetError) as error:
         raise click.ClickException(str(error)) from None
     chosen = find_lifecycle(lifecycle)
+    refuse_used_data(chosen.declaration, "serve {uses}")
     store = resources["online_store"]
     source = OnlineFeatures(chosen.declaration, store.store)
     state = service_state(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from mdlc_assets.declaration import LifecycleDeclaration
     from mdlc_assets.demo.loop import Loop
     from mdlc_assets.lifecycle import ModelLifecycle
 
@@ -85,6 +86,15 @@ def find_lifecycle(name: str) -> ModelLifecycle:
             "MDLC_LIFECYCLES to the folder that holds its folder"
         )
     return known[name]
+
+
+def refuse_used_data(declaration: LifecycleDeclaration, instead: str) -> None:
+    """Raises click's error where the data are another lifecycle's; `instead` is the command, with `{uses}` in it."""
+    if uses := declaration.uses:
+        raise click.ClickException(
+            f"{declaration.name} uses the data of {uses}, which are kept there. Mend: `mdlc "
+            f"{instead.format(uses=uses)}`."
+        )
 
 
 def refuse_taken_port(host: str, port: int) -> None:

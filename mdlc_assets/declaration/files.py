@@ -48,13 +48,18 @@ def file_of(name: str) -> Path | None:
 
     A folder of that name is looked at first, so that of hundreds of files one is opened.
     """
+    files = sorted(_there(), key=lambda path: path.parent.name != name)
+    return next((path for path in files if _name_in(path) == name), None)
+
+
+def folders_there() -> list[str]:
+    """The folders of the declarations that `file_of` looks at, which are mostly called as these."""
+    return [path.parent.name for path in _there()]
+
+
+def _there() -> list[Path]:
     beside = _beside.get()
-    near = sorted(beside.glob("*/defs.yaml")) if beside else []
-    return next((path for path in sorted([*near, *lifecycle_files()], key=_not(name)) if _name_in(path) == name), None)
-
-
-def _not(name: str) -> Any:
-    return lambda path: path.parent.name != name
+    return [*(sorted(beside.glob("*/defs.yaml")) if beside else []), *lifecycle_files()]
 
 
 def _name_in(path: Path) -> str:

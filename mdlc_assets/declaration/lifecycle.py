@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
 from datetime import date, timedelta
@@ -16,7 +17,7 @@ from mdlc_assets.declaration.dataset import Dataset, Labels
 from mdlc_assets.declaration.deployment import Deployment
 from mdlc_assets.declaration.errors import DeclarationError, Problem, explain
 from mdlc_assets.declaration.features import Features
-from mdlc_assets.declaration.files import attributes_of, file_of, reading
+from mdlc_assets.declaration.files import attributes_of, file_of, folders_there, reading
 from mdlc_assets.declaration.fingerprint import fingerprint_of
 from mdlc_assets.declaration.model import Model
 from mdlc_assets.declaration.monitoring import Monitoring
@@ -197,11 +198,11 @@ def _used(name: str, by: str) -> LifecycleDeclaration:
     """The lifecycle `name`, as its own file declares it."""
     path = file_of(name) if name != by else None
     if path is None:
+        wrong = "a lifecycle cannot use itself" if name == by else f"no lifecycle is declared as {name!r}"
+        close = difflib.get_close_matches(name, {*folders_there()} - {by}, n=1)
+        instead = f"write {close[0]!r}" if close else "name another"
         raise refuse(
-            "a lifecycle cannot use itself" if name == by else f"no lifecycle is declared as {name!r}",
-            "name another, in a folder beside this one or in one of MDLC_LIFECYCLES",
-            field="uses",
-            value=name,
+            f"{wrong}", f"{instead}, in a folder beside this one or in one of MDLC_LIFECYCLES", field="uses", value=name
         )
     # Before it is read: two that use one another would be read for ever.
     if others := attributes_of(path).get("uses"):

@@ -1,4 +1,4 @@
-"""Whether a day's features may be learnt from and scored: what the blocking checks say, and who reads them elsewhere."""
+"""Whether a day's features may be scored: what the blocking checks say, and whoever reads them in another run."""
 
 from __future__ import annotations
 

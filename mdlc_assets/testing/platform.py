@@ -103,7 +103,11 @@ class SamplePlatform:
         events = lake.table(*declaration.place("validated")).read(needed, skip_absent=True)
         labelled = label_days_needed(self.declaration, days[0], days[-1])
         there = set(lake.table(*declaration.place("labels")).days())
-        labels = lake.table(*declaration.place("labels")).read(sorted(there & set(labelled))) if there & set(labelled) else None
+        labels = (
+            lake.table(*declaration.place("labels")).read(sorted(there & set(labelled)))
+            if there & set(labelled)
+            else None
+        )
         for feature, expected in window_oracle(self.declaration, events, labels, features).items():
             for key, found, right in zip(
                 features[self.declaration.dataset.id], features[feature], expected, strict=True

@@ -29,8 +29,8 @@ _LOOKED_AT_DAYS = 3
 def lifecycle_sensors(
     lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAssetJobDefinition]
 ) -> list[dg.SensorDefinition]:
-    """New files (or features of the lifecycle that is used), days that quality stopped, a retraining that a monitor asked for, and the deployment of what was
-    approved."""
+    """New files (or new features of the lifecycle that is used), days that quality stopped, a retraining that a monitor
+    asked for, and the deployment of what was approved."""
     arriving = _new_features(lifecycle, jobs) if lifecycle.uses else _new_files(lifecycle, jobs)
     sensors = [arriving, _stopped(lifecycle, jobs), _retrain(lifecycle, jobs)]
     if lifecycle.deployment.real_time is not None:
@@ -128,7 +128,9 @@ def _new_features(
         requests = [
             _request(jobs["batch_inference"], day, f"features-{day}-{_digits(events[day])}") for day in work.event_days
         ]
-        requests += [_request(jobs["monitor"], day, f"labels-{day}-{_digits(labelled[day])}") for day in work.label_days]
+        requests += [
+            _request(jobs["monitor"], day, f"labels-{day}-{_digits(labelled[day])}") for day in work.label_days
+        ]
         skipped = None if requests else "; ".join(work.waiting[:3]) or f"{lifecycle.uses} has made nothing new."
         return dg.SensorResult(run_requests=requests, skip_reason=skipped, cursor=cursor)
 
