@@ -45,15 +45,16 @@ def _refusal(service: str, request: Any, code: str, status: int) -> AWSResponse:
     """As the service would say it: JSON where it was asked in JSON, CBOR in CBOR, else XML."""
     kind, headers = str(request.headers.get("Content-Type", b"")), {}
     content = f"<ErrorResponse><Error><Code>{code}</Code><Message>no</Message></Error></ErrorResponse>".encode()
+    if service == "s3":
+        # Where the content that is put says JSON, the answer does not.
+        content = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
     # EMR Serverless is asked by the address alone, without content.
-    if "json" in kind or service == "emr-serverless":
+    elif "json" in kind or service == "emr-serverless":
         return answer(request, {"__type": code, "message": "no"}, status)
-    if "cbor" in kind:
+    elif "cbor" in kind:
         texts = [b"__type", code.encode(), b"message", b"no"]
         content = b"\xa2" + b"".join(b"\x78" + bytes([len(text)]) + text for text in texts)
         headers = {"smithy-protocol": "rpc-v2-cbor"}
-    elif ".s3." in request.url or "/faults" in request.url:
-        content = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
     return AWSResponse(request.url, status, headers, _Raw(content))
 
 
