@@ -146,9 +146,7 @@ def test_the_policy_keeps_the_champion_when_the_gate_refuses_and_fails_when_ther
     assert [entry["action"] for entry in registry.audit(_NAME)] == ["approve"]
 
 
-def test_a_registry_that_is_away_is_not_one_without_a_champion(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_registry_that_is_away_is_not_one_without_a_champion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     away = Registry(tracking_uri=f"http://127.0.0.1:{free_port()}", artifact_root=str(tmp_path))
     with pytest.raises(MlflowException, match="Connection refused"):
