@@ -27,7 +27,7 @@ from mdlc_assets.features.state import StateMismatchError, fingerprint
 from mdlc_assets.features.table import describe_features, sources_of
 from mdlc_assets.features.verdict import incomplete, not_finite
 from mdlc_assets.resources.lake import DayAbsentError, Lake
-from mdlc_assets.resources.spark_cluster import SparkCluster, SparkReportError
+from mdlc_assets.resources.spark_cluster import SparkCluster, SparkReportError, SparkServiceError
 from mdlc_assets.resources.spark_session import SparkAbsentError
 
 
@@ -70,7 +70,7 @@ def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                         table.write_day(day, frame)
                         rows[day] = frame.height
                         shown = frame
-        except (DayAbsentError, StateMismatchError, SparkAbsentError, SparkReportError) as error:
+        except (DayAbsentError, StateMismatchError, SparkAbsentError, SparkReportError, SparkServiceError) as error:
             raise dg.Failure(description=str(error), allow_retries=False) from None
         for day, count in rows.items():
             context.add_asset_metadata(
