@@ -26,7 +26,7 @@ from mdlc_assets.features.spark_job import features_job
 from mdlc_assets.features.state import StateMismatchError, fingerprint
 from mdlc_assets.features.table import describe_features, sources_of
 from mdlc_assets.resources.lake import DayAbsentError, Lake
-from mdlc_assets.resources.spark_cluster import SparkCluster, SparkReportError
+from mdlc_assets.resources.spark_cluster import SparkCluster, SparkReportError, SparkServiceError
 from mdlc_assets.resources.spark_session import SparkAbsentError
 
 _MEND = "Mend: give the expression a value where there is none, as in coalesce(credit_limit, 0)."
@@ -71,7 +71,7 @@ def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
                         table.write_day(day, frame)
                         rows[day] = frame.height
                         shown = frame
-        except (DayAbsentError, StateMismatchError, SparkAbsentError, SparkReportError) as error:
+        except (DayAbsentError, StateMismatchError, SparkAbsentError, SparkReportError, SparkServiceError) as error:
             raise dg.Failure(description=str(error), allow_retries=False) from None
         for day, count in rows.items():
             context.add_asset_metadata(
