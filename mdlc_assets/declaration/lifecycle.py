@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from mdlc_assets.declaration.dataset import Dataset, Labels
 from mdlc_assets.declaration.deployment import Deployment
 from mdlc_assets.declaration.errors import DeclarationError, Problem, explain
 from mdlc_assets.declaration.features import Features
-from mdlc_assets.declaration.fingerprint import fingerprint_of
+from mdlc_assets.declaration.fingerprint import fingerprint_of, fingerprint_of_texts, texts_of
 from mdlc_assets.declaration.model import Model
 from mdlc_assets.declaration.monitoring import Monitoring
 from mdlc_assets.declaration.owners import Owners
@@ -27,6 +28,7 @@ from mdlc_assets.declaration.stream import Stream
 # LibYAML's loader reads ten times as fast; PyYAML has it where it was built with it.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NAME = re.compile(r"^[a-z][a-z0-9_]{1,40}$")
+_SAME_ANSWER = {"features": {"engine", "spark_above"}}
 
 
 class LifecycleDeclaration(Declared):
@@ -131,9 +133,16 @@ class LifecycleDeclaration(Declared):
 
         Which engine computes the features makes no difference, since all give the same.
         """
-        how = {"features": {"engine", "spark_above"}}
-        content = self.model_dump(mode="json", include=set(parts) or None, exclude=how)
-        return fingerprint_of(content)
+        return fingerprint_of(self.model_dump(mode="json", include=set(parts) or None, exclude=_SAME_ANSWER))
+
+    def fingerprints(self, parts: Mapping[str, Sequence[str]]) -> Mapping[str, str]:
+        """The fingerprints of several choices of parts, by the choice's name, in one go."""
+        named = {part for chosen in parts.values() for part in chosen}
+        texts = texts_of(self.model_dump(mode="json", include=named, exclude=_SAME_ANSWER))
+        return {
+            choice: fingerprint_of_texts({part: texts[part] for part in chosen if part in texts})
+            for choice, chosen in parts.items()
+        }
 
 
 def read_declaration(path: Path | str) -> LifecycleDeclaration:
