@@ -16,7 +16,7 @@ import dagster as dg
 from mdlc_assets.declaration.files import lifecycle_files
 from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import ModelLifecycle, load_lifecycle
-from mdlc_assets.loading import kept_for_good, types_resolved_once
+from mdlc_assets.loading import asked_once, kept_for_good
 from mdlc_assets.resources.alerts import Alerts
 from mdlc_assets.resources.captured import CapturedDecisions
 from mdlc_assets.resources.catalogue import Catalogue
@@ -75,6 +75,9 @@ def _used_by(chosen: Sequence[ModelLifecycle]) -> list[ModelLifecycle]:
 
 @dg.definitions
 @kept_for_good()
-@types_resolved_once()
+@asked_once()
 def defs() -> dg.Definitions:
-    return build_definitions()
+    found = build_definitions()
+    # Kept there; Dagster asks for it next, with the same questions once more.
+    found.get_repository_def()
+    return found

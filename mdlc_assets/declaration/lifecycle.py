@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import re
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mdlc_assets.declaration.deployment import Deployment
 from mdlc_assets.declaration.errors import DeclarationError, Problem, explain
 from mdlc_assets.declaration.features import Features
 from mdlc_assets.declaration.files import attributes_of, file_of, folders_there, reading
-from mdlc_assets.declaration.fingerprint import fingerprint_of
+from mdlc_assets.declaration.fingerprint import fingerprint_of, fingerprint_of_texts, texts_of
 from mdlc_assets.declaration.model import Model
 from mdlc_assets.declaration.monitoring import Monitoring
 from mdlc_assets.declaration.owners import Owners
@@ -29,6 +30,7 @@ from mdlc_assets.declaration.stream import Stream
 from mdlc_assets.declaration.uses import STAGES, TABLES, refuse_absent_entity, refuse_what_needs_own_data, with_parts_of
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]{1,40}$")
+_SAME_ANSWER = {"features": {"engine", "spark_above"}}
 
 
 class LifecycleDeclaration(Declared):
@@ -166,9 +168,16 @@ class LifecycleDeclaration(Declared):
 
         Which engine computes the features makes no difference, since all give the same.
         """
-        how = {"features": {"engine", "spark_above"}}
-        content = self.model_dump(mode="json", include=set(parts) or None, exclude=how)
-        return fingerprint_of(content)
+        return fingerprint_of(self.model_dump(mode="json", include=set(parts) or None, exclude=_SAME_ANSWER))
+
+    def fingerprints(self, parts: Mapping[str, Sequence[str]]) -> Mapping[str, str]:
+        """The fingerprints of several choices of parts, by the choice's name, in one go."""
+        named = {part for chosen in parts.values() for part in chosen}
+        texts = texts_of(self.model_dump(mode="json", include=named, exclude=_SAME_ANSWER))
+        return {
+            choice: fingerprint_of_texts({part: texts[part] for part in chosen if part in texts})
+            for choice, chosen in parts.items()
+        }
 
 
 def read_declaration(path: Path | str) -> LifecycleDeclaration:
