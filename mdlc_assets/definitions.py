@@ -9,7 +9,7 @@ Shipped lifecycles lie in `mdlc_assets/lifecycles`; a team's own in folders that
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,29 @@ from mdlc_assets.resources.spark_cluster import spark_from_environment
 from mdlc_assets.resources.streams.resource import Streams
 
 
+class SameNameError(ValueError):
+    """Two declarations of one name."""
+
+
 def lifecycle_files() -> list[Path]:
     """The declarations that belong to this code location, sorted."""
     folders = [Path(__file__).parent / "lifecycles"]
     folders += [Path(part) for part in os.environ.get("MDLC_LIFECYCLES", "lifecycles").split(os.pathsep) if part]
     found = {path.resolve(): path for folder in reversed(folders) for path in folder.glob("*/defs.yaml")}
     return sorted(found.values())
+
+
+def said_twice(name: str, paths: Sequence[Path]) -> str:
+    """What is wrong where declarations have the same name; of two, nobody could say which is meant."""
+    files = " and ".join(str(path) for path in paths)
+    return f"{files}: name: both declare a lifecycle {name!r}. Mend: give one of them another name, or remove it."
+
+
+def _refuse_one_name(names: Sequence[str], paths: Sequence[Path]) -> None:
+    for name in names:
+        same = [path for path, other in zip(paths, names, strict=True) if other == name]
+        if len(same) > 1:
+            raise SameNameError(said_twice(name, same[:2]))
 
 
 def embedded_resources(home: Home) -> dict[str, Any]:
@@ -67,11 +84,14 @@ def build_definitions(
     resource_overrides: Mapping[str, Any] | None = None,
 ) -> dg.Definitions:
     """Assemble the platform; tests and other deployments pass what they want to be otherwise."""
-    chosen = [load_lifecycle(path) for path in lifecycle_files()] if lifecycles is None else lifecycles
+    if lifecycles is None:
+        paths = lifecycle_files()
+        lifecycles = [load_lifecycle(path) for path in paths]
+        _refuse_one_name([lifecycle.declaration.name for lifecycle in lifecycles], paths)
     resources = embedded_resources(home or Home()) | dict(resource_overrides or {})
     # A step in a process of its own costs some 4 s, in this one 0.1 s.
     bound = dg.Definitions(resources=resources, executor=dg.in_process_executor)
-    return dg.Definitions.merge(bound, *(lifecycle.definitions() for lifecycle in chosen))
+    return dg.Definitions.merge(bound, *(lifecycle.definitions() for lifecycle in lifecycles))
 
 
 @dg.definitions

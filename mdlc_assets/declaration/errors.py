@@ -35,6 +35,12 @@ class DeclarationError(ValueError):
         super().__init__(f"{source}: {count} in the declaration\n{lines}")
 
 
+def use_one_of(name: str, known: Sequence[str]) -> str:
+    """The mend for a name that is none of those known: the one that was meant, as far as that can be told."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"write {close[0]!r}" if close else f"use one of {', '.join(known) or 'none'}"
+
+
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """Each of pydantic's complaints as a `Problem`; `model` is what was being read."""
     return [_explain_one(dict(item), model) for item in error.errors(include_url=False)]
@@ -54,8 +60,7 @@ def _explain_one(item: Mapping[str, Any], model: type[BaseModel]) -> Problem:
     elif kind == "extra_forbidden":
         known = _fields_at(model, item["loc"][:-1])
         message = "there is no such field"
-        close = difflib.get_close_matches(place[-1], known, n=1)
-        mend = f"write {close[0]!r}" if close else f"use one of {', '.join(known) or 'none'}"
+        mend = use_one_of(place[-1], known)
     elif kind == "missing":
         message, value, mend = "the field is missing", "nothing", f"add `{place[-1]}: ...`"
     elif kind in {"literal_error", "enum"}:

@@ -7,13 +7,12 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError, model_validator
 
 from mdlc_assets.declaration.base import Declared, duration_name, refuse
 from mdlc_assets.declaration.dataset import Dataset, Labels
 from mdlc_assets.declaration.deployment import Deployment
-from mdlc_assets.declaration.errors import DeclarationError, Problem, explain
+from mdlc_assets.declaration.errors import DeclarationError, explain, use_one_of
 from mdlc_assets.declaration.features import Features
 from mdlc_assets.declaration.fingerprint import fingerprint_of
 from mdlc_assets.declaration.model import Model
@@ -23,9 +22,8 @@ from mdlc_assets.declaration.quality import Quality
 from mdlc_assets.declaration.rules import Decisions
 from mdlc_assets.declaration.shape import fit_to_labels, refuse_misfits
 from mdlc_assets.declaration.stream import Stream
+from mdlc_assets.declaration.yaml_file import read_yaml
 
-# LibYAML's loader reads ten times as fast; PyYAML has it where it was built with it.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NAME = re.compile(r"^[a-z][a-z0-9_]{1,40}$")
 
 
@@ -85,7 +83,7 @@ class LifecycleDeclaration(Declared):
             if name not in columns:
                 raise refuse(
                     "the dataset has no such column",
-                    f"use one of {', '.join(columns)}",
+                    use_one_of(name, columns),
                     field=field,
                     value=name,
                 )
@@ -142,17 +140,8 @@ def read_declaration(path: Path | str) -> LifecycleDeclaration:
     Raises `DeclarationError` with every problem found: file, field, value and mend.
     """
     path = Path(path)
-    try:
-        content: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
-    except FileNotFoundError:
-        raise DeclarationError(
-            path, [Problem("file", "nothing", "the file does not exist", "check the path")]
-        ) from None
-    except yaml.YAMLError as error:
-        raise DeclarationError(
-            path, [Problem("file", "text", f"this is not YAML: {error}", "correct the indentation or quotes")]
-        ) from None
-    if isinstance(content, dict) and "attributes" in content:
+    content: Any = read_yaml(path)
+    if "attributes" in content:
         content = content["attributes"]
     try:
         return LifecycleDeclaration.model_validate(content)
