@@ -55,7 +55,7 @@ def _each_name_once(judged: list[Judged]) -> list[Judged]:
             text = said_twice(one.name, [other, one.path])
             mend = "give one of them another name, or remove it"
             problem = {"field": "name", "value": one.name, "message": f"{other} has this name too", "mend": mend}
-            one = Judged(one.path, text, one.name, (problem,))  # noqa: PLW2901
+            one = Judged(one.path, text, one.name, (problem,))
         found.append(one)
     return found
 

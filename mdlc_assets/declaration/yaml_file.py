@@ -36,7 +36,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise _wrong(path, "nothing", "the file does not exist", "check the path") from None
     except IsADirectoryError:
-        raise _wrong(path, "a folder", "this is no file", f"name the file in it, such as {path / 'defs.yaml'}") from None
+        mend = f"name the file in it, such as {path / 'defs.yaml'}"
+        raise _wrong(path, "a folder", "this is no file", mend) from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise _wrong(path, "other bytes", "this is not text in UTF-8", "save it as UTF-8", line) from None
@@ -59,12 +60,14 @@ def _not_yaml(path: Path, text: str, error: yaml.YAMLError) -> DeclarationError:
         return _wrong(path, "text", f"this is not YAML: {said}", "correct the indentation or quotes")
     lines = [*text.splitlines(), ""]
     line = lines[min(mark.line, len(lines) - 1)]
-    value = repr(line.strip()[:60])
+    value = repr(line.strip()[:60]) if line.strip() else "the end of the file"
     if "stands there twice" in said:
         return _wrong(path, value, said, "keep one of the two", mark.line + 1)
     mend = "indent it as deep as the fields beside it, and put text that holds a colon and a blank in quotes"
     if "\t" in line[: len(line) - len(line.lstrip())]:
         mend = "indent with blanks, not with tabs"
+    elif not line.strip():
+        mend = "close what was opened by [, { or a quote"
     elif line.count("'") % 2 or line.count('"') % 2:
         mend = "close the quotes"
     return _wrong(path, value, f"this is not YAML: {said}", mend, mark.line + 1)

@@ -179,9 +179,9 @@ def repeated_values(cells: pl.Series) -> tuple[int, int]:
 def nearly_the_id(look: Look) -> Seen | None:
     """A column called like an id in which a few values stand twice; None without one, or where there is an id."""
     for seen in () if look.ids else look.columns.values():
-        if seen.type in ("string", "integer") and _ID.search(seen.name) and not seen.nulls:
-            if _NEARLY * look.rows.height <= seen.distinct < look.rows.height:
-                return seen
+        called_so = seen.type in ("string", "integer") and _ID.search(seen.name) and not seen.nulls
+        if called_so and _NEARLY * look.rows.height <= seen.distinct < look.rows.height:
+            return seen
     return None
 
 
