@@ -172,9 +172,10 @@ def land(lifecycle: str, data: Path, feed: str, replace: bool, add: bool, as_jso
 def _refuse_unknown_feed(declaration: LifecycleDeclaration, feed: str) -> None:
     from mdlc_assets.declaration.errors import use_one_of
 
-    rules = [*declaration.quality.references, *declaration.quality.agreements]
+    others = [rule.dataset for rule in declaration.quality.references]
+    others += [rule.dataset for rule in declaration.quality.agreements]
     labels = ["labels"] if declaration.labels.column else []
-    known = ["transactions", *labels, *declaration.dataset.attributes, *dict.fromkeys(rule.dataset for rule in rules)]
+    known = ["transactions", *labels, *declaration.dataset.attributes, *dict.fromkeys(others)]
     if feed not in known:
         raise click.ClickException(
             f"--feed {feed}: {declaration.name} reads no such feed. Mend: {use_one_of(feed, known)}."

@@ -47,7 +47,7 @@ def _closest(name: str, known: Sequence[str]) -> str:
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """Each of pydantic's complaints as a `Problem`; `model` is what was being read."""
-    items = [dict(item) for item in error.errors(include_url=False)]
+    items: list[Mapping[str, Any]] = [dict(item) for item in error.errors(include_url=False)]
     # A field that is written wrongly is missing too, which would be the same mistake told twice.
     meant = {(place[:-1], name) for place, name in (_meant(item, model) for item in items) if name}
     items = [i for i in items if i["type"] != "missing" or (i["loc"][:-1], i["loc"][-1]) not in meant]

@@ -13,7 +13,7 @@ from mdlc_assets.declaration.errors import DeclarationError, Problem
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Loader(_LOADER):  # type: ignore[misc]
+class _Loader(_LOADER):
     """Refuses a field that stands twice, of which YAML would keep the last without a word."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
