@@ -37,7 +37,7 @@ _STAGE_NUMBERS: Mapping[Stage, int] = {
 _DAYS_WITH_OWN_EVENTS = 100
 
 # What of a declaration a stage's assets follow from: only a change there makes them stale.
-_STAGE_PARTS: Mapping[Stage, tuple[str, ...]] = {
+_STAGE_PARTS: Mapping[str, tuple[str, ...]] = {
     "sourcing": ("dataset", "labels"),
     "quality": ("dataset", "quality"),
     "features": ("dataset", "labels", "features"),
@@ -50,8 +50,8 @@ _STAGE_PARTS: Mapping[Stage, tuple[str, ...]] = {
 
 
 def asset_key(lifecycle: LifecycleDeclaration, name: str) -> dg.AssetKey:
-    """The key of a lifecycle's asset: its name under the lifecycle's."""
-    return dg.AssetKey([lifecycle.name, name])
+    """The key of a lifecycle's asset: its name under the lifecycle's, or under that of the one whose data it uses."""
+    return dg.AssetKey(lifecycle.place(name))
 
 
 def group_name(lifecycle: LifecycleDeclaration, stage: Stage) -> str:
@@ -102,13 +102,13 @@ class _Newest:
     """The lifecycle that was asked about last, with its answers: a stage has several assets, made one after another."""
 
     lifecycle: LifecycleDeclaration | None = None
-    versions: Mapping[Stage, str] = {}
+    versions: Mapping[str, str] = {}
 
 
-def _code_versions(lifecycle: LifecycleDeclaration) -> Mapping[Stage, str]:
+def _code_versions(lifecycle: LifecycleDeclaration) -> Mapping[str, str]:
     if _Newest.lifecycle is not lifecycle:
-        versions = {stage: lifecycle.fingerprint(*parts) for stage, parts in _STAGE_PARTS.items()}
-        _Newest.versions, _Newest.lifecycle = versions, lifecycle
+        _Newest.versions = lifecycle.fingerprints(_STAGE_PARTS)
+        _Newest.lifecycle = lifecycle
     return _Newest.versions
 
 

@@ -8,16 +8,15 @@ Shipped lifecycles lie in `mdlc_assets/lifecycles`; a team's own in folders that
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from mdlc_assets.declaration.files import lifecycle_files, refuse_one_name
 from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import ModelLifecycle, load_lifecycle
-from mdlc_assets.loading import kept_for_good, types_resolved_once
+from mdlc_assets.loading import asked_once, kept_for_good
 from mdlc_assets.resources.alerts import Alerts
 from mdlc_assets.resources.captured import CapturedDecisions
 from mdlc_assets.resources.catalogue import Catalogue
@@ -31,31 +30,6 @@ from mdlc_assets.resources.reports import Reports
 from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.resources.spark_cluster import spark_from_environment
 from mdlc_assets.resources.streams.resource import Streams
-
-
-class SameNameError(ValueError):
-    """Two declarations of one name."""
-
-
-def lifecycle_files() -> list[Path]:
-    """The declarations that belong to this code location, sorted."""
-    folders = [Path(__file__).parent / "lifecycles"]
-    folders += [Path(part) for part in os.environ.get("MDLC_LIFECYCLES", "lifecycles").split(os.pathsep) if part]
-    found = {path.resolve(): path for folder in reversed(folders) for path in folder.glob("*/defs.yaml")}
-    return sorted(found.values())
-
-
-def said_twice(name: str, paths: Sequence[Path]) -> str:
-    """What is wrong where declarations have the same name; of two, nobody could say which is meant."""
-    files = " and ".join(str(path) for path in paths)
-    return f"{files}: name: both declare a lifecycle {name!r}. Mend: give one of them another name, or remove it."
-
-
-def _refuse_one_name(names: Sequence[str], paths: Sequence[Path]) -> None:
-    for name in names:
-        same = [path for path, other in zip(paths, names, strict=True) if other == name]
-        if len(same) > 1:
-            raise SameNameError(said_twice(name, same[:2]))
 
 
 def embedded_resources(home: Home) -> dict[str, Any]:
@@ -87,15 +61,27 @@ def build_definitions(
     if lifecycles is None:
         paths = lifecycle_files()
         lifecycles = [load_lifecycle(path) for path in paths]
-        _refuse_one_name([lifecycle.declaration.name for lifecycle in lifecycles], paths)
+        refuse_one_name([lifecycle.declaration.name for lifecycle in lifecycles], paths)
+    chosen = list(lifecycles)
+    chosen = [*chosen, *_used_by(chosen)]
     resources = embedded_resources(home or Home()) | dict(resource_overrides or {})
     # A step in a process of its own costs some 4 s, in this one 0.1 s.
     bound = dg.Definitions(resources=resources, executor=dg.in_process_executor)
-    return dg.Definitions.merge(bound, *(lifecycle.definitions() for lifecycle in lifecycles))
+    return dg.Definitions.merge(bound, *(lifecycle.definitions() for lifecycle in chosen))
+
+
+def _used_by(chosen: Sequence[ModelLifecycle]) -> list[ModelLifecycle]:
+    """The lifecycles whose data others use and that are not among them: their assets belong into the graph."""
+    there = {lifecycle.declaration.name for lifecycle in chosen}
+    sources = {one.declaration.source.name: one.declaration.source for one in chosen}
+    return [ModelLifecycle(source) for name, source in sources.items() if name not in there]
 
 
 @dg.definitions
 @kept_for_good()
-@types_resolved_once()
+@asked_once()
 def defs() -> dg.Definitions:
-    return build_definitions()
+    found = build_definitions()
+    # Kept there; Dagster asks for it next, with the same questions once more.
+    found.get_repository_def()
+    return found

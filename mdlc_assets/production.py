@@ -19,7 +19,7 @@ import dagster as dg
 
 from mdlc_assets.definitions import build_definitions, embedded_resources
 from mdlc_assets.home import Home
-from mdlc_assets.loading import kept_for_good, types_resolved_once
+from mdlc_assets.loading import asked_once, kept_for_good
 from mdlc_assets.resources.alerts import Alerts
 from mdlc_assets.resources.catalogue import Catalogue
 from mdlc_assets.resources.lake import Lake
@@ -70,6 +70,8 @@ def resources_here(home: Home, environment: Mapping[str, str]) -> dict[str, Any]
 
 @dg.definitions
 @kept_for_good()
-@types_resolved_once()
+@asked_once()
 def defs() -> dg.Definitions:
-    return build_definitions(resource_overrides=production_resources(os.environ))
+    found = build_definitions(resource_overrides=production_resources(os.environ))
+    found.get_repository_def()
+    return found

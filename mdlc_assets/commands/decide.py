@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
 from mdlc_assets.commands.answer import answer, for_scripts, work
 from mdlc_assets.commands.shared import find_lifecycle, loop_here, of_a_lifecycle
+
+if TYPE_CHECKING:
+    from mdlc_assets.demo.loop import Loop
 
 
 @click.command()
@@ -53,20 +57,25 @@ def rollback(reason: str, approver: str, lifecycle: str, as_json: bool) -> None:
     """Put the champion before this one back in service, through the audited Dagster job."""
     with work(as_json):
         loop = loop_here(lifecycle)
+        before = _champion(loop, lifecycle)
         config = {"reason": reason, "approver": approver}
         ran = loop.run("rollback", config={f"{lifecycle}__rollback": {"config": config}})
-    if not ran.success:
+        champion = _champion(loop, lifecycle)
+    if not ran.success and champion == before:
         answer(as_json, _document(lifecycle, None, False, ran.error, ran.run_id), ran.error, good=False)
-    champion = loop.resources["registry"].champion(lifecycle).version
-    document = _document(lifecycle, champion, True, "", ran.run_id)
+    # What failed after the decision (a model package group) must not keep the endpoint from changing over.
+    document = _document(lifecycle, champion, ran.success, ran.error, ran.run_id)
     if loop.lifecycle.deployment.real_time is None:
-        answer(as_json, document, f"Version {champion} of {lifecycle} is the champion again.")
+        words = ran.error or f"Version {champion} of {lifecycle} is the champion again."
+        answer(as_json, document, words, good=ran.success)
     with work(as_json):
         deployed = loop.run("real_time_inference")
-    document |= {"done": deployed.success, "error": deployed.error, "deployed": deployed.success}
-    behind = f"Version {champion} is the champion again, but the endpoint has not changed over.\n{deployed.error}"
+    wrong = [error for error in (ran.error, deployed.error) if error]
+    good = ran.success and deployed.success
+    document |= {"done": good, "error": "\n".join(wrong), "deployed": deployed.success}
+    behind = f"Version {champion} is the champion again, but the endpoint has not changed over."
     words = f"Version {champion} of {lifecycle} serves again." if deployed.success else behind
-    answer(as_json, document, words, good=deployed.success)
+    answer(as_json, document, "\n".join([words, *wrong]), good=good)
 
 
 @click.command("take-back")
@@ -84,6 +93,11 @@ def take_back(reason: str, who: str, lifecycle: str, as_json: bool) -> None:
         done = embedded_resources(Home())["endpoints"].take_back(lifecycle, who, reason)
     words = "The rollout is taken back." if done else f"No rollout of {lifecycle} is under way."
     answer(as_json, {"lifecycle": lifecycle, "done": done, "error": "" if done else words}, words, good=done)
+
+
+def _champion(loop: Loop, lifecycle: str) -> int | None:
+    champion = loop.resources["registry"].champion(lifecycle)
+    return champion.version if champion else None
 
 
 def _document(lifecycle: str, version: int | None, done: bool, error: str, run: str) -> dict[str, object]:

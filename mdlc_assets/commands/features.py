@@ -8,7 +8,7 @@ from typing import NoReturn
 import click
 
 from mdlc_assets.commands.answer import answer, for_scripts, work
-from mdlc_assets.commands.shared import loop_here
+from mdlc_assets.commands.shared import loop_here, refuse_used_data
 
 
 @click.group()
@@ -27,6 +27,7 @@ def rebuild(lifecycle: str, first: datetime | None, last: datetime | None, as_js
     For a changed declaration, a corrected day, or lost state. What was right comes out with the same bytes.
     """
     loop = loop_here(lifecycle)
+    refuse_used_data(loop.lifecycle, "features rebuild {uses}")
     there = loop.resources["lake"].table(lifecycle, "validated").days()
     if not there:
         _refuse(f"{lifecycle} has no validated day. Mend: `mdlc run {lifecycle} history` first.")

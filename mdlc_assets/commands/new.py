@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdlc_assets.commands.answer import answer, for_scripts
+from mdlc_assets.commands.new_used import start_on_used_data
 
 if TYPE_CHECKING:
     from mdlc_assets.declaration import LifecycleDeclaration
@@ -29,9 +30,9 @@ _LIVED_DAYS = 7
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    prompt="Which data file or folder",
     help="A CSV, Parquet or JSON-lines file, or a folder of them.",
 )
+@click.option("--uses", help="No data of its own: another lifecycle whose dataset, labels and features it takes.")
 @click.option("--time", help="The column with the instant of each event.")
 @click.option("--zone", help="Zone of instants written without one, such as Europe/Brussels [default: UTC].")
 @click.option("--id", "identity", help="The column that identifies an event; `-` when there is none.")
@@ -48,7 +49,9 @@ _LIVED_DAYS = 7
 @click.option("--into", type=click.Path(path_type=Path), default=Path("lifecycles"), show_default=True)
 @click.option("--yes", is_flag=True, help="Ask nothing; take what the data suggest. So does --json.")
 @for_scripts
-def new(name: str, data: Path, days: int, into: Path, yes: bool, as_json: bool, **options: Any) -> None:
+def new(
+    name: str, data: Path | None, uses: str | None, days: int, into: Path, yes: bool, as_json: bool, **options: Any
+) -> None:
     """Start the lifecycle NAME from a data file.
 
     Looks at the data, asks about what is not certain, writes <into>/NAME/defs.yaml and a test, and parts the data
@@ -59,6 +62,7 @@ def new(name: str, data: Path, days: int, into: Path, yes: bool, as_json: bool, 
     mdlc new rain --data weather.csv --label weather --positive rain --yes
     mdlc new warmth --data weather.csv --label temp_max --number --yes
     mdlc new pumps --data readings.csv --anomalies --yes
+    mdlc new second_opinion --uses visits
     """
     from mdlc_assets.declaration import DeclarationError
     from mdlc_assets.home import Home
@@ -76,6 +80,11 @@ def new(name: str, data: Path, days: int, into: Path, yes: bool, as_json: bool, 
         )
     if (folder / "defs.yaml").exists():
         raise click.ClickException(f"{folder / 'defs.yaml'} is there already. Mend: choose another name, or remove it.")
+    if uses:
+        if data:
+            raise click.UsageError(f"--data: the data are those of {uses}. Mend: leave it out, or leave --uses out.")
+        start_on_used_data(name, uses, into, options["owner"], as_json=as_json)
+    data = data or click.prompt("Which data file or folder", type=click.Path(path_type=Path))
     try:
         look = look_at(read_rows(data))
         said = _choose(name, look, options, ask=not (yes or as_json))
@@ -119,7 +128,7 @@ def land(lifecycle: str, data: Path, feed: str, replace: bool, add: bool, as_jso
     \b
     mdlc land churn newest.csv
     """
-    from mdlc_assets.commands.shared import find_lifecycle
+    from mdlc_assets.commands.shared import find_lifecycle, refuse_used_data
     from mdlc_assets.home import Home
     from mdlc_assets.scaffold.days import by_day, instants, land_day, landed_files
     from mdlc_assets.scaffold.look import DataError, read_rows
@@ -127,6 +136,7 @@ def land(lifecycle: str, data: Path, feed: str, replace: bool, add: bool, as_jso
     from mdlc_assets.sourcing.mapping import find_layout, layouts
 
     declaration = find_lifecycle(lifecycle).declaration
+    refuse_used_data(declaration, "land {uses} ...")
     folder = Home().landing / lifecycle / feed
     _refuse_unknown_feed(declaration, feed)
     time, zone = declaration.dataset.time, "UTC"

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from mdlc_assets.commands.answer import answer, for_scripts, work
-from mdlc_assets.commands.shared import find_lifecycle, of_a_lifecycle, refuse_taken_port
+from mdlc_assets.commands.shared import find_lifecycle, of_a_lifecycle, refuse_taken_port, refuse_used_data
 
 _PORTS = {"http": 80, "https": 443}
 _REGISTRY_SECONDS = 5
@@ -34,6 +34,7 @@ def serve(lifecycle: str, host: str, port: int) -> None:
     except (ExposedError, UnsetError) as error:
         raise click.ClickException(str(error)) from None
     chosen = find_lifecycle(lifecycle)
+    refuse_used_data(chosen.declaration, "serve {uses}")
     if port:
         refuse_taken_port(host, port)
     _tell_silent_registry(resources["registry"].tracking_uri)

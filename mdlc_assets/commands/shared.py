@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from mdlc_assets.declaration import LifecycleDeclaration
     from mdlc_assets.demo.loop import Loop
     from mdlc_assets.lifecycle import ModelLifecycle
 
@@ -28,7 +29,7 @@ def of_a_lifecycle(command: _Command) -> _Command:
 
 def _the_usual() -> str:
     from mdlc_assets.declaration import DeclarationError
-    from mdlc_assets.definitions import lifecycle_files
+    from mdlc_assets.declaration.files import lifecycle_files
     from mdlc_assets.demo import LIFECYCLE
     from mdlc_assets.lifecycle import load_lifecycle
 
@@ -63,7 +64,7 @@ def find_lifecycle(name: str) -> ModelLifecycle:
     """The lifecycle of this name. Raises click's error with those there are, or what is wrong with its file."""
     from mdlc_assets.declaration import DeclarationError
     from mdlc_assets.declaration.errors import use_one_of
-    from mdlc_assets.definitions import lifecycle_files, said_twice
+    from mdlc_assets.declaration.files import lifecycle_files, said_twice
     from mdlc_assets.lifecycle import load_lifecycle
 
     known: dict[str, tuple[Path, ModelLifecycle]] = {}
@@ -88,6 +89,15 @@ def find_lifecycle(name: str) -> ModelLifecycle:
             f"{use_one_of(name, sorted(known))}, or set MDLC_LIFECYCLES to the folder that holds its folder."
         )
     return known[name][1]
+
+
+def refuse_used_data(declaration: LifecycleDeclaration, instead: str) -> None:
+    """Raises click's error where the data are another lifecycle's; `instead` is the command, with `{uses}` in it."""
+    if uses := declaration.uses:
+        raise click.ClickException(
+            f"{declaration.name} uses the data of {uses}, which are kept there. Mend: `mdlc "
+            f"{instead.format(uses=uses)}`."
+        )
 
 
 def refuse_taken_port(host: str, port: int) -> None:

@@ -20,7 +20,7 @@ def validate(files: tuple[Path, ...], as_json: bool) -> None:
     \b
     mdlc validate lifecycles/churn/defs.yaml
     """
-    from mdlc_assets.definitions import lifecycle_files
+    from mdlc_assets.declaration.files import lifecycle_files
 
     judged = _each_name_once([judge_declaration(path) for path in files or lifecycle_files()])
     for found in judged:
@@ -45,7 +45,7 @@ class Judged:
 
 def _each_name_once(judged: list[Judged]) -> list[Judged]:
     """The same, with a problem for each whose name one before it has."""
-    from mdlc_assets.definitions import said_twice
+    from mdlc_assets.declaration.files import said_twice
 
     first: dict[str, Path] = {}
     found = []

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _ADDED_LATER: Mapping[str, Any] = {
+    "uses": "",
     "dataset.sources.*.constants": {},
     "labels.kind": "event",
     "model.evaluation.baseline": None,
@@ -32,13 +33,24 @@ A new option goes here unless its default changes what comes out; test_upgrade.p
 
 def fingerprint_of(parts: Mapping[str, Any]) -> str:
     """Twelve hex digits of a declaration's parts as plain values."""
+    return fingerprint_of_texts(texts_of(parts))
+
+
+def texts_of(parts: Mapping[str, Any]) -> Mapping[str, str]:
+    """Each part of a declaration as the text that its fingerprint is made from."""
     content = json.loads(json.dumps(parts))
     for path, before in _ADDED_LATER.items():
         *parents, option = path.split(".")
         for part in _below(content, parents):
             if option in part and part[option] == before:
                 del part[option]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    return {name: json.dumps(part, sort_keys=True) for name, part in content.items()}
+
+
+def fingerprint_of_texts(texts: Mapping[str, str]) -> str:
+    """The fingerprint of parts whose texts are known: several stages follow from the same parts."""
+    content = ", ".join(f"{json.dumps(name)}: {text}" for name, text in sorted(texts.items()))
+    return hashlib.sha256(f"{{{content}}}".encode()).hexdigest()[:12]
 
 
 def _below(content: Any, parents: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
 import re
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from mdlc_assets.declaration.base import Declared, duration_name, refuse
 from mdlc_assets.declaration.dataset import Dataset, Labels
 from mdlc_assets.declaration.deployment import Deployment
 from mdlc_assets.declaration.errors import DeclarationError, explain, use_one_of
 from mdlc_assets.declaration.features import Features
-from mdlc_assets.declaration.fingerprint import fingerprint_of
+from mdlc_assets.declaration.files import attributes_of, file_of, folders_there, reading
+from mdlc_assets.declaration.fingerprint import fingerprint_of, fingerprint_of_texts, texts_of
 from mdlc_assets.declaration.model import Model
 from mdlc_assets.declaration.monitoring import Monitoring
 from mdlc_assets.declaration.owners import Owners
@@ -22,9 +26,10 @@ from mdlc_assets.declaration.quality import Quality
 from mdlc_assets.declaration.rules import Decisions
 from mdlc_assets.declaration.shape import fit_to_labels, refuse_misfits
 from mdlc_assets.declaration.stream import Stream
-from mdlc_assets.declaration.yaml_file import read_yaml
+from mdlc_assets.declaration.uses import STAGES, TABLES, refuse_absent_entity, refuse_what_needs_own_data, with_parts_of
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]{1,40}$")
+_SAME_ANSWER = {"features": {"engine", "spark_above"}}
 
 
 class LifecycleDeclaration(Declared):
@@ -33,6 +38,11 @@ class LifecycleDeclaration(Declared):
     name: str
     description: str
     owners: Owners
+    uses: str = Field(
+        default="",
+        description="Another lifecycle whose dataset, labels, quality and features are this one's too. They are "
+        "computed once, there; which of the features a model learns from is said under model.features.",
+    )
     dataset: Dataset
     labels: Labels = Labels(kind="none")
     quality: Quality = Quality()
@@ -42,6 +52,24 @@ class LifecycleDeclaration(Declared):
     monitoring: Monitoring = Monitoring()
     decisions: Decisions
     stream: Stream | None = None
+    _source: LifecycleDeclaration | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_parts_of_the_used(cls, said: Any) -> Any:
+        if not isinstance(said, dict) or not said.get("uses"):
+            return said
+        return with_parts_of(said, _used(str(said["uses"]), str(said.get("name", ""))))
+
+    @model_validator(mode="after")
+    def _belongs_to_the_used(self) -> LifecycleDeclaration:
+        if self.uses:
+            refuse_what_needs_own_data(self)
+            self._source = _used(self.uses, self.name)
+            refuse_absent_entity(self, self._source)
+            theirs = {stage: getattr(self._source.owners, stage) for stage in STAGES}
+            object.__setattr__(self, "owners", self.owners.model_copy(update=theirs))
+        return self
 
     @model_validator(mode="after")
     def _parts_agree(self) -> LifecycleDeclaration:
@@ -118,6 +146,16 @@ class LifecycleDeclaration(Declared):
                         value=duration_name(column.window),
                     )
 
+    @property
+    def source(self) -> LifecycleDeclaration:
+        """The lifecycle whose data these are: the one it `uses`, or itself."""
+        return self._source or self
+
+    def place(self, table: str) -> tuple[str, str]:
+        """The lifecycle that keeps a table (or document, or asset), and the table's name: `lake.table(*place)`."""
+        shared = table in TABLES or table in self.dataset.attributes
+        return (self.uses or self.name) if shared else self.name, table
+
     def days(self, first: date, last: date) -> list[date]:
         """The days from `first` to `last`, both included, that lie inside the dataset's own span."""
         first = max(first, self.dataset.start)
@@ -129,9 +167,16 @@ class LifecycleDeclaration(Declared):
 
         Which engine computes the features makes no difference, since all give the same.
         """
-        how = {"features": {"engine", "spark_above"}}
-        content = self.model_dump(mode="json", include=set(parts) or None, exclude=how)
-        return fingerprint_of(content)
+        return fingerprint_of(self.model_dump(mode="json", include=set(parts) or None, exclude=_SAME_ANSWER))
+
+    def fingerprints(self, parts: Mapping[str, Sequence[str]]) -> Mapping[str, str]:
+        """The fingerprints of several choices of parts, by the choice's name, in one go."""
+        named = {part for chosen in parts.values() for part in chosen}
+        texts = texts_of(self.model_dump(mode="json", include=named, exclude=_SAME_ANSWER))
+        return {
+            choice: fingerprint_of_texts({part: texts[part] for part in chosen if part in texts})
+            for choice, chosen in parts.items()
+        }
 
 
 def read_declaration(path: Path | str) -> LifecycleDeclaration:
@@ -140,10 +185,38 @@ def read_declaration(path: Path | str) -> LifecycleDeclaration:
     Raises `DeclarationError` with every problem found: file, field, value and mend.
     """
     path = Path(path)
-    content: Any = read_yaml(path)
-    if "attributes" in content:
-        content = content["attributes"]
+    content = attributes_of(path)
     try:
-        return LifecycleDeclaration.model_validate(content)
+        with reading(path):
+            return LifecycleDeclaration.model_validate(content)
     except ValidationError as error:
         raise DeclarationError(path, explain(error, LifecycleDeclaration)) from None
+
+
+def _used(name: str, by: str) -> LifecycleDeclaration:
+    """The lifecycle `name`, as its own file declares it."""
+    path = file_of(name) if name != by else None
+    if path is None:
+        wrong = "a lifecycle cannot use itself" if name == by else f"no lifecycle is declared as {name!r}"
+        close = difflib.get_close_matches(name, {*folders_there()} - {by}, n=1)
+        instead = f"write {close[0]!r}" if close else "name another"
+        raise refuse(
+            f"{wrong}", f"{instead}, in a folder beside this one or in one of MDLC_LIFECYCLES", field="uses", value=name
+        )
+    # Before it is read: two that use one another would be read for ever.
+    if others := attributes_of(path).get("uses"):
+        raise refuse(f"{name} itself uses {others}", f"write `uses: {others}`", field="uses", value=name)
+    try:
+        return _read_once(path, path.stat().st_mtime_ns)
+    except DeclarationError as error:
+        raise refuse(
+            f"the declaration of {name} is wrong itself: {error.problems[0]}",
+            f"mend it first; `mdlc validate {path}` checks it",
+            field="uses",
+            value=name,
+        ) from None
+
+
+@functools.lru_cache(maxsize=64)
+def _read_once(path: Path, _changed: int) -> LifecycleDeclaration:
+    return read_declaration(path)

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mdlc_assets.resources.aws import DENIED, EXPIRED
+from mdlc_assets.resources.aws import DENIED, EXPIRED, THROTTLED
 
 _NOTHING = "mdlc-doctor-asks-for-nothing"
 _ABSENT = ("ResourceNotFoundException", "NotFound", "NotFoundException")
-BUSY = ("Throttling", "ThrottlingException", "ThrottledException", "LimitExceededException", "RequestLimitExceeded",
-         "ProvisionedThroughputExceededException", "SlowDown", "ServiceUnavailable")  # fmt: skip
+# Kinesis answers so to questions that come too often.
+BUSY = THROTTLED | {"LimitExceededException"}
 _DOMAINS = {"sns": "SNS", "dynamodb": "DynamoDB", "kinesis": "Kinesis", "cloudwatch": "CloudWatch"}
 
 

@@ -27,15 +27,28 @@ PERMISSIONS = {
     "kinesis:PutRecord": "kinesis:PutRecords",
 }
 _SERVICES = {"monitoring": "cloudwatch"}
-DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403"})
+DENIED = frozenset(
+    {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "NotAuthorized", "403"}
+)
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"})
-_THROTTLED = frozenset(
+# More was asked than is allowed at a time.
+THROTTLED = frozenset(
     {
-        *("Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "SlowDown", "503"),
-        *("ProvisionedThroughputExceededException", "RequestLimitExceeded", "TooManyRequestsException"),
-        *("KMSThrottlingException", "ServiceUnavailable", "InternalError", "InternalFailure", "InternalServerError"),
+        *("Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "RequestThrottledException"),
+        *("SlowDown", "ProvisionedThroughputExceededException", "RequestLimitExceeded", "TooManyRequestsException"),
+        *("KMSThrottlingException", "ServiceUnavailable", "ServiceUnavailableException", "503"),
     }
 )
+# The service itself is not well.
+_UNWELL = frozenset(
+    {
+        *("InternalError", "InternalFailure", "InternalServerError", "InternalServerException"),
+        *("InternalServiceException", "RequestTimeout", "RequestTimeoutException", "OperationTimeoutException"),
+    }
+)
+PASSING = THROTTLED | _UNWELL
+# The stacks bring no cluster for Spark, and so no right to use one.
+_SPARK = ("glue:", "emr-serverless:", "logs:")
 _LIMITS = frozenset({"LimitExceeded", "LimitExceededException", "TooManyBuckets", "ItemCollectionSizeLimitExceeded"})
 _ABSENT = frozenset({"NoSuchBucket", "ResourceNotFoundException", "NotFound", "NotFoundException", "NonExistentQueue"})
 
@@ -92,11 +105,14 @@ def permission_of(service: str, operation: str) -> str:
 def mend_of(code: str, permission: str) -> str:
     """What to do about a refusal; empty where that is for the caller to know."""
     if code in DENIED:
-        return f"give the role {permission}; deploy/cloudformation/roles.yaml has all that is needed"
+        place = "docs/spark.md" if permission.startswith(_SPARK) else "deploy/cloudformation/roles.yaml"
+        return f"give the role {permission}; {place} has all that is needed"
     if code in EXPIRED:
         return f"give the process a role, or log in again; {permission} was sent without valid credentials"
-    if code in _THROTTLED:
+    if code in THROTTLED:
         return f"do less at once, or ask AWS for a higher rate of {permission}"
+    if code in _UNWELL:
+        return f"run it again later; AWS itself failed at {permission}"
     if code in _LIMITS:
         return f"ask for more at Service Quotas; {permission} is at a limit of the account"
     if code in _ABSENT:

@@ -22,6 +22,7 @@ import dagster as dg
 
 from mdlc_assets.resources.audit import AuditTrail, Head, TrailMovedError
 from mdlc_assets.resources.registry_client import open_client
+from mdlc_assets.resources.registry_faults import refusals_explained
 from mdlc_assets.resources.storage import open_storage
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _ABOUT = (
 # What MLflow's databases hold of a description.
 _LONGEST_DESCRIPTION = 5_000
 _PAGE = 1_000
+_NO_ALIAS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 _LONGEST_REGISTRATION = timedelta(hours=6)
 
 
@@ -101,7 +103,8 @@ class Registry(dg.ConfigurableResource):
             with tempfile.TemporaryDirectory() as folder:
                 _put(Path(folder), candidate.files)
                 _describe(Path(folder) / "model", run_id, candidate.features)
-                client.log_artifacts(run_id, folder)
+                with refusals_explained():
+                    client.log_artifacts(run_id, folder)
             source = f"{run.info.artifact_uri}/model"
             tags = {
                 "mdlc.as_of": candidate.as_of,
@@ -131,7 +134,8 @@ class Registry(dg.ConfigurableResource):
         client = self._client()
         with tempfile.TemporaryDirectory() as folder:
             _put(Path(folder), files)
-            client.log_artifacts(version.run_id, folder)
+            with refusals_explained():
+                client.log_artifacts(version.run_id, folder)
         if len(description) > _LONGEST_DESCRIPTION:
             kept = description[: _LONGEST_DESCRIPTION - 100].rsplit("\n", 1)[0]
             description = f"{kept}\n\nThe rest is in the files of the run."
@@ -177,19 +181,22 @@ class Registry(dg.ConfigurableResource):
         from mlflow.artifacts import download_artifacts
 
         run = self._client().get_run(version.run_id)
-        with tempfile.TemporaryDirectory() as target:
+        with tempfile.TemporaryDirectory() as target, refusals_explained():
             path = download_artifacts(
                 artifact_uri=f"{run.info.artifact_uri}/{folder}", dst_path=target, tracking_uri=self.tracking_uri
             )
             return {file.name: file.read_bytes() for file in sorted(Path(path).iterdir()) if file.is_file()}
 
     def by_alias(self, name: str, alias: str) -> Version | None:
-        """The version that an alias points to."""
+        """The version that an alias points to; None where there is no such alias or model."""
         from mlflow.exceptions import MlflowException
 
         try:
             return _version(self._client().get_model_version_by_alias(name, alias))
-        except MlflowException:
+        except MlflowException as error:
+            # A registry that is away is not one without a champion: a candidate would be judged beside none.
+            if error.error_code not in _NO_ALIAS:
+                raise
             return None
 
     def champion(self, name: str) -> Version | None:

@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,10 @@ class SparkReportError(RuntimeError):
     """A job ended well and did not say that it wrote all days."""
 
 
+class SparkServiceError(RuntimeError):
+    """The service that was to run a job refused, or did not answer; the text says what to do."""
+
+
 @dataclass(frozen=True)
 class SparkJob:
     """A program for Spark: its file, its arguments, the days it writes; and the same work for a session here."""
@@ -43,15 +47,21 @@ class SparkJob:
         """The arguments as a program gets them."""
         return [part for argument in self.arguments.items() for part in argument]
 
-    def reported(self, messages: Iterable[Any]) -> dict[date, int]:
-        """The rows of each day, from the job's own messages. Raises `SparkReportError` where one is absent."""
+    def reported(self, messages: Iterable[Any], refused: Sequence[str] = ()) -> dict[date, int]:
+        """The rows of each day, from the job's own messages. Raises `SparkReportError` where one is absent.
+
+        `refused` is what kept the messages from being read.
+        """
         rows: dict[date, int] = {}
         for message in messages:
             if isinstance(message, dict):
                 rows |= {date.fromisoformat(day): count for day, count in message.get("rows", {}).items()}
         if absent := [day for day in self.days if day not in rows]:
+            about = f"{absent[0]} and {len(absent) - 1} other days"
+            if refused:
+                raise SparkReportError(f"the Spark job ended, and its report of {about} cannot be read: {refused[-1]}")
             raise SparkReportError(
-                f"the Spark job ended, and did not report {absent[0]} and {len(absent) - 1} other days as written. "
+                f"the Spark job ended, and did not report {about} as written. "
                 "Mend: switch on the CloudWatch logs of the application or job, by which it reports, and run again."
             )
         return rows
@@ -102,19 +112,27 @@ class GlueSpark(SparkCluster):
     workers: int = Field(default=10, ge=2)
 
     def run(self, context: dg.AssetExecutionContext, job: SparkJob) -> dict[date, int]:
-        from dagster_aws.pipes import PipesGlueClient
+        from dagster_aws.pipes import PipesCloudWatchMessageReader, PipesGlueClient
 
-        client = PipesGlueClient(context_injector=dg.PipesEnvContextInjector())
-        done = client.run(
-            context=context,
-            start_job_run_params={
-                "JobName": self.job_name,
-                "Arguments": dict(job.arguments),
-                "WorkerType": self.worker_type,
-                "NumberOfWorkers": self.workers,
-            },
+        from mdlc_assets.resources.spark_on_aws import glue_service
+
+        service = glue_service(self.job_name)
+        client = PipesGlueClient(
+            context_injector=dg.PipesEnvContextInjector(),
+            message_reader=PipesCloudWatchMessageReader(client=service.logs),
+            client=service.client,
         )
-        return job.reported(done.get_custom_messages())
+        with service.seen_through():
+            done = client.run(
+                context=context,
+                start_job_run_params={
+                    "JobName": self.job_name,
+                    "Arguments": dict(job.arguments),
+                    "WorkerType": self.worker_type,
+                    "NumberOfWorkers": self.workers,
+                },
+            )
+        return job.reported(done.get_custom_messages(), service.refused)
 
 
 class EmrServerlessSpark(SparkCluster):
@@ -130,7 +148,9 @@ class EmrServerlessSpark(SparkCluster):
     poll_seconds: float = 5.0
 
     def run(self, context: dg.AssetExecutionContext, job: SparkJob) -> dict[date, int]:
-        from dagster_aws.pipes import PipesEMRServerlessClient
+        from dagster_aws.pipes import PipesCloudWatchMessageReader, PipesEMRServerlessClient
+
+        from mdlc_assets.resources.spark_on_aws import emr_serverless_service
 
         python = "./environment/bin/python"
         settings = {
@@ -140,24 +160,29 @@ class EmrServerlessSpark(SparkCluster):
             "spark.executorEnv.PYSPARK_PYTHON": python,
         }
         logs = {"enabled": True, "logGroupName": self.log_group}
-        client = PipesEMRServerlessClient(poll_interval=self.poll_seconds)
-        done = client.run(
-            context=context,
-            start_job_run_params={
-                "applicationId": self.application,
-                "executionRoleArn": self.role,
-                "executionTimeoutMinutes": self.minutes,
-                "jobDriver": {
-                    "sparkSubmit": {
-                        "entryPoint": self.script,
-                        "entryPointArguments": job.command_line(),
-                        "sparkSubmitParameters": " ".join(f"--conf {name}={value}" for name, value in settings.items()),
-                    }
-                },
-                "configurationOverrides": {"monitoringConfiguration": {"cloudWatchLoggingConfiguration": logs}},
-            },
+        service = emr_serverless_service()
+        client = PipesEMRServerlessClient(
+            client=service.client,
+            message_reader=PipesCloudWatchMessageReader(client=service.logs),
+            poll_interval=self.poll_seconds,
         )
-        return job.reported(done.get_custom_messages())
+        submitted = {
+            "entryPoint": self.script,
+            "entryPointArguments": job.command_line(),
+            "sparkSubmitParameters": " ".join(f"--conf {name}={value}" for name, value in settings.items()),
+        }
+        with service.seen_through():
+            done = client.run(
+                context=context,
+                start_job_run_params={
+                    "applicationId": self.application,
+                    "executionRoleArn": self.role,
+                    "executionTimeoutMinutes": self.minutes,
+                    "jobDriver": {"sparkSubmit": submitted},
+                    "configurationOverrides": {"monitoringConfiguration": {"cloudWatchLoggingConfiguration": logs}},
+                },
+            )
+        return job.reported(done.get_custom_messages(), service.refused)
 
 
 def spark_from_environment(environment: Mapping[str, str] | None = None) -> SparkCluster:

@@ -14,6 +14,7 @@ from mdlc_assets.deployment.packages import bring_up
 from mdlc_assets.resources.registry import Registry, UnknownVersionError
 from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.resources.sagemaker.faults import ServiceError
+from mdlc_assets.training.algorithms import ModelFileError
 from mdlc_assets.training.approval import ApprovalError, reject, rollback
 
 
@@ -40,8 +41,7 @@ def reject_job(lifecycle: LifecycleDeclaration, name: str) -> dg.JobDefinition:
     def refuse(context: dg.OpExecutionContext, config: RejectConfig, registry: Registry, sagemaker: SageMaker) -> None:
         try:
             version = reject(registry, lifecycle, config.version, config.approver, config.reason, context.run_id)
-            _show_at_sagemaker(lifecycle, registry, sagemaker)
-        except (ApprovalError, UnknownVersionError, ServiceError) as error:
+        except (ApprovalError, UnknownVersionError) as error:
             raise dg.Failure(description=str(error), allow_retries=False) from None
         metadata: dict[str, Any] = {"rejected version": version.version, "by": config.approver, "reason": config.reason}
         context.log_event(
@@ -49,6 +49,7 @@ def reject_job(lifecycle: LifecycleDeclaration, name: str) -> dg.JobDefinition:
                 asset_key=asset_key(lifecycle, "candidate_model"), partition=version.as_of, metadata=metadata
             )
         )
+        _show_at_sagemaker(lifecycle, registry, sagemaker, f"Version {version.version} is rejected")
 
     @dg.job(
         name=name,
@@ -75,8 +76,7 @@ def rollback_job(lifecycle: LifecycleDeclaration, name: str) -> dg.JobDefinition
     ) -> None:
         try:
             version = rollback(registry, lifecycle, config.approver, config.reason, context.run_id)
-            _show_at_sagemaker(lifecycle, registry, sagemaker)
-        except (ApprovalError, UnknownVersionError, ServiceError) as error:
+        except (ApprovalError, UnknownVersionError) as error:
             raise dg.Failure(description=str(error), allow_retries=False) from None
         context.log_event(
             dg.AssetMaterialization(
@@ -90,6 +90,7 @@ def rollback_job(lifecycle: LifecycleDeclaration, name: str) -> dg.JobDefinition
                 },
             )
         )
+        _show_at_sagemaker(lifecycle, registry, sagemaker, f"Version {version.version} is the champion again")
 
     @dg.job(
         name=name,
@@ -103,9 +104,22 @@ def rollback_job(lifecycle: LifecycleDeclaration, name: str) -> dg.JobDefinition
     return job
 
 
-def _show_at_sagemaker(lifecycle: LifecycleDeclaration, registry: Registry, sagemaker: SageMaker) -> None:
-    if lifecycle.deployment.package_group:
-        bring_up(sagemaker, registry, lifecycle.name, lifecycle.deployment.package_group)
+def _show_at_sagemaker(lifecycle: LifecycleDeclaration, registry: Registry, sagemaker: SageMaker, decided: str) -> None:
+    group = lifecycle.deployment.package_group
+    if not group:
+        return
+    try:
+        bring_up(sagemaker, registry, lifecycle.name, group)
+    except Exception as error:
+        # Whatever it is, the decision is made: who reads of the failure must not take it for undone.
+        known = isinstance(error, ServiceError | ModelFileError) or "Mend:" in str(error)
+        said = str(error).rstrip(".") if known else f"{type(error).__name__}: {error}"
+        again = asset_key(lifecycle, "model_packages").to_user_string()
+        raise dg.Failure(
+            description=f"{decided}, and the audit trail has it; but the model package group {group} does not show it "
+            f"yet: {said}. When that is mended, materialise {again}; nothing is to be decided again.",
+            allow_retries=False,
+        ) from error
 
 
 def _tags(lifecycle: LifecycleDeclaration, workflow: str) -> dict[str, str]:

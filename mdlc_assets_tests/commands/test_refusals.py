@@ -104,7 +104,8 @@ def test_a_feed_that_nobody_reads(tmp_path: Path) -> None:
 
 
 def test_two_of_one_name_are_wrong_wherever_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mdlc_assets.definitions import SameNameError, build_definitions
+    from mdlc_assets.declaration.files import SameNameError
+    from mdlc_assets.definitions import build_definitions
 
     text = (SHIPPED / "pump_anomalies" / "defs.yaml").read_text()
     for folder in ("pumps", "pumps_2"):

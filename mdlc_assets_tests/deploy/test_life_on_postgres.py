@@ -1,7 +1,7 @@
 """The life cycle on one server's settings: Postgres for all state; code location, daemon and queue as processes.
 
-Two lifecycles on the same files run beside each other, history and training, and a worker and then a whole code
-location are killed; what they leave is compared with a serial run of one of them.
+Two lifecycles on the same files run beside each other, from history to monitoring. Workers and a whole code location
+are killed; what is left, and the event log, are compared with a serial run of one of them.
 """
 
 from __future__ import annotations
@@ -40,13 +40,14 @@ from mdlc_assets_tests.deploy.database import PASSWORD, connection, free_port
 
 pytestmark = pytest.mark.slow
 _DEPLOY = Path(__file__).parents[2] / "deploy"
-_DAYS, _ROWS = 7, 400
+_DAYS, _SCORED, _ROWS = 7, 2, 400
 _KILLED, _OTHER = "first_fraud", "second_fraud"
 _PATIENCE = 600
 """Seconds for one thing to happen, on a machine that has other work to do."""
 _LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 _DATA = ("raw", "validated", "quarantine", "daily_metrics", "feature_state", "features", "labels")
+_SCORES = ("batch_predictions", "decisions", "open_loop_report", "retrain_decision", "closed_loop_report")
 _AT_OWN_TIME = ("scored_at", "decided_at")
 
 
@@ -95,7 +96,7 @@ class _Server:
         while not (found := what()):
             assert time.monotonic() < end, self.said.read_text()[-3000:]
             assert all(process.poll() is None for process in self.processes), self.said.read_text()[-3000:]
-            time.sleep(0.05)
+            time.sleep(0.2)
         return found
 
     def succeeded(self, *runs: str) -> None:
@@ -131,7 +132,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Home, Home
         (root / "lifecycles" / name / "defs.yaml").write_text(yaml.safe_dump(declared, sort_keys=False))
     serial, served = Home(root / "serial"), Home(root / "served")
     lifecycle = load_lifecycle(root / "lifecycles" / _KILLED / "defs.yaml").declaration
-    days = [lifecycle.dataset.start + timedelta(days=i) for i in range(_DAYS)]
+    days = [lifecycle.dataset.start + timedelta(days=i) for i in range(_DAYS + _SCORED)]
     for feed in ("transactions", "labels"):
         (serial.landing / _KILLED / feed).mkdir(parents=True)
     for day in days:
@@ -152,8 +153,9 @@ def server(homes: tuple[Home, Home, list[date]], databases: int) -> Iterator[_Se
     settings["storage"]["postgres"]["postgres_db"]["port"] = databases
     settings["compute_logs"]["config"]["base_dir"] = str(home.root / "logs")
     settings["local_artifact_storage"]["config"]["base_dir"] = str(home.root / "storage")
-    # The daemon asks a minute later; the test need not wait that long.
+    # The daemon asks a minute later, and for queued runs after 5 s; the test need not wait that long.
     settings["run_monitoring"]["poll_interval_seconds"] = 1
+    settings["run_queue"]["dequeue_interval_seconds"] = 1
     settings["run_launcher"]["config"]["settle_seconds"] = 1
     folder, code, web = home.root / "server", free_port(), free_port()
     folder.mkdir(parents=True)
@@ -263,7 +265,7 @@ def test_a_worker_is_killed_in_the_midst_of_a_history(
 
     ran = [serial.run("labels", first, last), serial.run("history", first, last)]
     assert all(one.success for one in ran), [one.error for one in ran]
-    assert {name.split("/")[0] for name in _tables(homes[0], _KILLED)} >= set(_DATA)
+    assert {name.split("/")[0] for name in _written(homes[0], _KILLED)} >= set(_DATA)
     _agree(homes)
 
 
@@ -298,8 +300,39 @@ def test_code_location_and_daemon_are_killed_with_all_runs_in_the_midst_of_train
         assert version["digest"] == expected["digest"], "the same model, once"
 
 
-def test_no_partition_was_made_twice_and_lifecycles_ran_beside_each_other(
-    homes: tuple[Home, Home, list[date]], server: _Server
+def test_a_worker_is_killed_between_scores_and_decisions(
+    homes: tuple[Home, Home, list[date]], server: _Server, serial: Loop
+) -> None:
+    _, home, days = homes
+    scored = days[_DAYS], days[-1]
+    approval = {"version": 1, "reason": "a test", "approver": "ann@example.com", "override": True}
+
+    def approved(name: str) -> dict[str, Any]:
+        return {f"{name}__champion": {"config": approval}}
+
+    # The queue runs one after the other of a lifecycle, in this order.
+    approvals = [server.launch(name, "approve", **approved(name)) for name in (_KILLED, _OTHER)]
+    batches = {name: server.launch(name, "batch_inference", *scored) for name in (_KILLED, _OTHER)}
+    worker = server.until(lambda: _worker(server.instance, batches[_KILLED]))
+    server.until(lambda: (home.lake / _KILLED / "batch_predictions" / f"date={scored[0]}").is_dir())
+    os.kill(worker, signal.SIGKILL)
+    again = server.until(lambda: _retry(server.instance, batches[_KILLED]))
+    server.succeeded(*approvals, batches[_OTHER], again)
+    # Only what was decided is judged, so the labels come after it.
+    server.succeeded(*(server.launch(name, "monitor", *scored) for name in (_KILLED, _OTHER)))
+
+    ran = [serial.run("approve", config=approved(_KILLED))]
+    ran += [serial.run(workflow, *scored) for workflow in ("batch_inference", "monitor")]
+    assert all(one.success for one in ran), [one.error for one in ran]
+    assert {name.split("/")[0] for name in _written(homes[0], _KILLED)} >= set(_SCORES)
+    _agree(homes)
+    registry = Registry(tracking_uri=server.tracking, artifact_root=str(server.home.mlflow_artifacts))
+    for name in (_KILLED, _OTHER):
+        assert [(entry["action"], entry["version"]) for entry in registry.audit(name)] == [("approve", 1)], name
+
+
+def test_each_partition_was_made_once_and_lifecycles_ran_beside_each_other(
+    homes: tuple[Home, Home, list[date]], server: _Server, serial: Loop
 ) -> None:
     _, _, days = homes
     # Other tests use the same database: runs without our tag are theirs.
@@ -307,16 +340,31 @@ def test_no_partition_was_made_twice_and_lifecycles_ran_beside_each_other(
     spans = [(one.dagster_run.tags["mdlc/lifecycle"], one.start_time or 0, one.end_time or 0) for one in records]
     beside = [(a, b) for a in spans for b in spans if a[0] < b[0] and a[1] < b[2] and b[1] < a[2]]
     assert beside, "runs of the two lifecycles ran beside each other"
-    made: Counter[tuple[str, str, str | None]] = Counter()
-    for record in (one for one in records if one.dagster_run.is_success):
-        for event in server.instance.all_logs(record.dagster_run.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION):
-            found = event.get_dagster_event()
-            if found.asset_key:
-                made[found.asset_key.path[0], found.asset_key.path[1], found.partition] += 1
+    assert sum(one.dagster_run.status is dg.DagsterRunStatus.FAILURE for one in records) == 4, "those that were killed"
+    expected = _made(serial.instance, [run.run_id for run in serial.instance.get_runs()])[_KILLED]
+    assert set(expected.values()) == {1}
+    scored = {f"{day}" for day in days[_DAYS:]}
+    for table in ("batch_predictions", "decisions", "open_loop_report", "closed_loop_report"):
+        assert {day for asset, day in expected if asset == table} == scored, table
+    made = _made(server.instance, [one.dagster_run.run_id for one in records])
     for name in (_KILLED, _OTHER):
-        ours = {(asset, day): count for (owner, asset, day), count in made.items() if owner == name}
-        assert [key for key, count in ours.items() if count > 1] == [], name
-        assert {day for asset, day in ours if asset == "features"} == {f"{day}" for day in days}
+        assert made[name] == expected, (name, made[name] - expected, expected - made[name])
+
+
+def _made(instance: dg.DagsterInstance, runs: Sequence[str]) -> dict[str, Counter[tuple[str, str | None]]]:
+    """How often each partition of each asset was made, by lifecycle: in all runs, killed ones too, by the event log.
+
+    What a step said that was killed in its midst does not count: it is made again as a whole.
+    """
+    made: dict[str, Counter[tuple[str, str | None]]] = {}
+    for run in runs:
+        logs = [log.get_dagster_event() for log in instance.all_logs(run) if log.is_dagster_event]
+        whole = {event.step_key for event in logs if event.is_step_success}
+        for event in logs:
+            if event.is_step_materialization and event.asset_key and event.step_key in whole:
+                lifecycle, asset = event.asset_key.path
+                made.setdefault(lifecycle, Counter())[asset, event.partition] += 1
+    return made
 
 
 def _worker(instance: dg.DagsterInstance, run: str) -> int | None:
@@ -346,19 +394,25 @@ def _lives(process: int) -> bool:
 
 def _agree(homes: tuple[Home, Home, list[date]]) -> None:
     serial, served, _ = homes
-    expected = _tables(serial, _KILLED)
+    expected = _written(serial, _KILLED)
     for name in (_KILLED, _OTHER):
-        found = _tables(served, name)
+        found = _written(served, name)
         assert sorted(found) == sorted(expected), name
         assert [one for one in found if found[one] != expected[one]] == [], name
 
 
-def _tables(home: Home, lifecycle: str) -> dict[str, str]:
-    """The digest of what each Parquet file of a lifecycle holds, by table and day; when it was scored apart."""
+def _written(home: Home, lifecycle: str) -> dict[str, str]:
+    """The digest of what each file of a lifecycle's tables holds, by table and day.
+
+    Left out: when it was scored or decided, and MLflow's own name for the run that trained.
+    """
     folder = home.lake / lifecycle
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(
             pl.read_parquet(path).drop(_AT_OWN_TIME, strict=False).write_ipc(None).getvalue()
+            if path.suffix == ".parquet"
+            else path.read_bytes()
         ).hexdigest()
-        for path in folder.glob("*/date=*/part-0.parquet")
+        for path in folder.glob("*/date=*/[!.]*")
+        if path.parts[-3] != "candidate_model"
     }

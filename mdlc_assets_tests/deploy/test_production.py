@@ -19,6 +19,7 @@ from dagster._core.instance import InstanceRef
 from dagster._core.test_utils import environ
 
 from mdlc_assets.production import NEEDED, UnsetError, production_resources
+from mdlc_assets.resources.registry import Registry
 from mdlc_assets_tests.deploy.database import PASSWORD, connection, free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -110,6 +111,9 @@ def test_mlflow_starts_as_the_image_starts_it(databases: int, tmp_path: Path) ->
         client = mlflow.MlflowClient(address)
         client.create_registered_model("payments_fraud")
         assert [model.name for model in client.search_registered_models()] == ["payments_fraud"]
+        # What is not there is told from a server that is away, over HTTP too.
+        registry = Registry(tracking_uri=address, artifact_root=str(tmp_path))
+        assert registry.champion("payments_fraud") is registry.champion("no_such_model") is None
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGTERM)

@@ -20,7 +20,9 @@ from mdlc_assets.lifecycle import ModelLifecycle
 from mdlc_assets.resources.registry import Registry
 from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.resources.sagemaker.jobs import Jobs
+from mdlc_assets.resources.sagemaker.local_state import LocalState
 from mdlc_assets.training.approval import approve, rollback
+from mdlc_assets.training.foreign import FOREIGN_FILE
 from mdlc_assets_tests.realtime.parts import new_registry, register
 
 GROUP = "payments-fraud"
@@ -159,6 +161,54 @@ def test_jobs_keep_the_group_up_to_date(tmp_path: Path, payments_fraud: Lifecycl
     run("rollback", "rollback", **who)
     assert statuses() == {1: "Approved", 2: "Rejected", 3: "Rejected"}
     assert f"{lifecycle.name}/model_packages" in {event.asset_key.to_user_string() for event in _materialised(instance)}
+
+
+@pytest.mark.parametrize("cause", ["refused", "damaged"])
+def test_a_decision_holds_that_the_group_cannot_show_yet(
+    cause: str, tmp_path: Path, payments_fraud: LifecycleDeclaration
+) -> None:
+    deployment = payments_fraud.deployment.model_copy(update={"package_group": GROUP})
+    lifecycle = payments_fraud.model_copy(update={"deployment": deployment})
+    home = Home(tmp_path)
+    home.prepare()
+    definitions, resources = build_definitions([ModelLifecycle(lifecycle)], home=home), embedded_resources(home)
+    registry, service = resources["registry"], resources["sagemaker"]
+    for seed in (1, 2, 3):
+        register(registry, lifecycle, seed)
+    for version in (1, 2):
+        approve(registry, lifecycle, version, "ann@example.com", "good", override=True)
+    damaged = next(home.mlflow_artifacts.rglob("model.json")).with_name(FOREIGN_FILE)
+    instance = dg.DagsterInstance.ephemeral()
+
+    def told(workflow: str, **config: object) -> str:
+        if cause == "refused":
+            LocalState(service.root).expect_fault("ListModelPackages", "AccessDeniedException")
+        else:
+            damaged.write_text("{}")
+        job = definitions.resolve_job_def(f"{lifecycle.name}_{workflow}")
+        settings = {"ops": {f"{lifecycle.name}__{workflow}": {"config": config}}}
+        ran = job.execute_in_process(instance=instance, run_config=settings, raise_on_error=False)
+        (failed,) = (event.step_failure_data for event in ran.all_events if event.is_step_failure)
+        assert failed.user_failure_data is not None
+        return failed.user_failure_data.description or ""
+
+    who = {"approver": "ann@example.com", "reason": "bad"}
+    why = {"refused": "give the role of the run sagemaker:ListModelPackages", "damaged": "register it again"}[cause]
+    for text in (told("reject", version=3, **who), told("rollback", **who)):
+        assert "and the audit trail has it; but the model package group payments-fraud does not show it yet" in text
+        assert why in text
+        assert "materialise payments_fraud/model_packages; nothing is to be decided again." in text
+    assert [entry["action"] for entry in registry.audit(lifecycle.name)][2:] == ["reject", "rollback"]
+    seen = {event.asset_key.path[-1] for event in _materialised(instance)}
+    assert seen == {"champion"}, "what was decided is on Dagster's record"
+
+    damaged.unlink(missing_ok=True)
+    again = definitions.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance, asset_selection=[dg.AssetKey([lifecycle.name, "model_packages"])]
+    )
+    assert again.success
+    listed = service.client().list_model_packages(ModelPackageGroupName=GROUP)["ModelPackageSummaryList"]
+    assert sorted(one["ModelApprovalStatus"] for one in listed) == ["Approved", "Rejected", "Rejected"]
 
 
 def _materialised(instance: dg.DagsterInstance) -> list[dg.DagsterEvent]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from mlflow.exceptions import MlflowException
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.resources.registry import Candidate, Registry, UnknownVersionError
@@ -23,6 +24,7 @@ from mdlc_assets.training.approval import (
     rollback,
 )
 from mdlc_assets.training.verification import record_problems
+from mdlc_assets_tests.deploy.database import free_port
 
 _NAME = "payments_fraud"
 
@@ -142,6 +144,13 @@ def test_the_policy_keeps_the_champion_when_the_gate_refuses_and_fails_when_ther
     approve(registry, payments_fraud, 1, "ann@example.com", "the first")
     assert approve_by_policy(registry, payments_fraud).version == 1
     assert [entry["action"] for entry in registry.audit(_NAME)] == ["approve"]
+
+
+def test_a_registry_that_is_away_is_not_one_without_a_champion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    away = Registry(tracking_uri=f"http://127.0.0.1:{free_port()}", artifact_root=str(tmp_path))
+    with pytest.raises(MlflowException, match="Connection refused"):
+        away.champion(_NAME)
 
 
 def test_more_versions_than_a_page_of_mlflow(

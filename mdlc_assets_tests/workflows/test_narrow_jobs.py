@@ -32,7 +32,30 @@ def test_each_job_is_what_dagster_makes_of_it_among_all_assets(repository: dg.Re
         assert scoped.executable_asset_keys == wider.executable_asset_keys, job.name
         assert scoped.get_all_asset_keys() == wider.get_all_asset_keys(), job.name
         assert scoped.asset_check_keys == wider.asset_check_keys, job.name
-        assert made.get_job_snapshot_id() == expected.get_job_snapshot_id(), job.name
+        assert dict(made.resource_defs).items() <= dict(expected.resource_defs).items(), job.name
+        needed = {need.key for node in made.nodes for need in node.get_resource_requirements(made.asset_layer)}
+        assert needed <= set(made.resource_defs), job.name
+
+
+def test_a_job_shows_the_resources_that_it_uses_and_no_others(repository: dg.RepositoryDefinition) -> None:
+    used = {
+        name: set(repository.get_job(f"payments_fraud_{name}").resource_defs) - {"io_manager"}
+        for name in ("labels", "approve", "batch_inference")
+    }
+    assert used["labels"] == {"lake", "landing", "catalogue"}
+    assert "registry" in used["approve"]
+    assert "lake" in used["batch_inference"]
+    assert not used["batch_inference"] & {"spark", "online_store", "streams"}
+
+
+def test_where_assets_are_not_bound_a_job_has_all_resources_that_are_given() -> None:
+    @dg.asset(key=["shop", "raw"])
+    def raw(lake: dg.ResourceParam[object]) -> dg.MaterializeResult: ...
+
+    resources = {name: dg.ResourceDefinition.hardcoded_resource(name) for name in ("lake", "registry")}
+    job = NarrowJob("shop_raw", dg.AssetSelection.all(), tags={"mdlc/lifecycle": "shop"})
+    made = job.resolve(AssetGraph.from_assets([raw]), resource_defs=resources)
+    assert set(made.resource_defs) >= {"lake", "registry"}
 
 
 def test_no_job_looks_at_another_lifecycles_assets(

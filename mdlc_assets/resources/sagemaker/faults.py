@@ -16,18 +16,8 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
-from mdlc_assets.resources.aws import EXPIRED
+from mdlc_assets.resources.aws import DENIED, EXPIRED, PASSING, THROTTLED
 
-_THROTTLED = frozenset(
-    {
-        *("ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded"),
-        *("ServiceUnavailable", "ServiceUnavailableException", "InternalFailure", "RequestThrottled"),
-        *("InternalServerError", "InternalServerException", "RequestTimeout", "RequestTimeoutException"),
-    }
-)
-_DENIED = frozenset(
-    {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized", "AuthorizationError"}
-)
 _LIMITS = frozenset({"ResourceLimitExceeded", "LimitExceeded", "LimitExceededException", "LimitExceededFault"})
 _ABSENT = frozenset({"ValidationException", "ValidationError", "ResourceNotFound", "ObjectNotFoundException"})
 _NOT_THERE = ("could not find", "does not exist", "not found", "no scalable target")
@@ -59,7 +49,7 @@ def absent(error: ClientError) -> bool:
 
 def passes(error: BaseException) -> bool:
     """Whether the same call may succeed later: throttled, busy, or not to be reached."""
-    return code_of(error) in _THROTTLED or isinstance(error, _UNREACHED)
+    return code_of(error) in PASSING or isinstance(error, _UNREACHED)
 
 
 def told(error: Exception, client: Any, method: str, seconds: float) -> ServiceError | None:
@@ -68,17 +58,19 @@ def told(error: Exception, client: Any, method: str, seconds: float) -> ServiceE
     # The runtime's calls are named after the service itself in policies.
     permission = f"{service.removesuffix('-runtime')}:{client.meta.method_to_api_mapping[method]}"
     code = code_of(error)
-    if code in _THROTTLED:
+    if code in THROTTLED:
         return ServiceError(
             f"{service} throttled {permission} for {seconds:g} s ({code}). "
             "Mend: run fewer jobs at once, or ask AWS for a higher rate."
         )
+    if code in PASSING:
+        return ServiceError(f"{service} failed at {permission} for {seconds:g} s ({code}). Mend: run it again later.")
     if isinstance(error, _UNREACHED):
         return UnansweredError(
             f"{permission} was not answered for {seconds:g} s ({type(error).__name__}). "
             f"Mend: see that this machine reaches {client.meta.endpoint_url}, then start a new run."
         )
-    if code in _DENIED:
+    if code in DENIED:
         return ServiceError(
             f"{permission} is not allowed ({code}: {_said(error)}). "
             f"Mend: give the role of the run {permission}; deploy/cloudformation/roles.yaml has all it needs."
