@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from mdlc_assets.declaration.files import lifecycle_files
+from mdlc_assets.declaration.files import lifecycle_files, refuse_one_name
 from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import ModelLifecycle, load_lifecycle
 from mdlc_assets.loading import asked_once, kept_for_good
@@ -58,7 +58,11 @@ def build_definitions(
     resource_overrides: Mapping[str, Any] | None = None,
 ) -> dg.Definitions:
     """Assemble the platform; tests and other deployments pass what they want to be otherwise."""
-    chosen = [load_lifecycle(path) for path in lifecycle_files()] if lifecycles is None else list(lifecycles)
+    if lifecycles is None:
+        paths = lifecycle_files()
+        lifecycles = [load_lifecycle(path) for path in paths]
+        refuse_one_name([lifecycle.declaration.name for lifecycle in lifecycles], paths)
+    chosen = list(lifecycles)
     chosen = [*chosen, *_used_by(chosen)]
     resources = embedded_resources(home or Home()) | dict(resource_overrides or {})
     # A step in a process of its own costs some 4 s, in this one 0.1 s.

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-import yaml
+from mdlc_assets.declaration.errors import DeclarationError
+from mdlc_assets.declaration.yaml_file import read_yaml
 
-# LibYAML's loader reads ten times as fast; PyYAML has it where it was built with it.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _beside: ContextVar[Path | None] = ContextVar("_beside", default=None)
+
+
+class SameNameError(ValueError):
+    """Two declarations of one name."""
 
 
 def lifecycle_files() -> list[Path]:
@@ -27,10 +30,24 @@ def lifecycle_files() -> list[Path]:
 def attributes_of(path: Path) -> Any:
     """What a declaration's file says, read but not judged: the `attributes` of a component file, or all of another.
 
-    Raises `OSError` and `yaml.YAMLError`.
+    Raises `DeclarationError`.
     """
-    content: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
-    return content["attributes"] if isinstance(content, dict) and "attributes" in content else content
+    content = read_yaml(path)
+    return content.get("attributes", content)
+
+
+def said_twice(name: str, paths: Sequence[Path]) -> str:
+    """What is wrong where declarations have the same name; of two, nobody could say which is meant."""
+    files = " and ".join(str(path) for path in paths)
+    return f"{files}: name: both declare a lifecycle {name!r}. Mend: give one of them another name, or remove it."
+
+
+def refuse_one_name(names: Sequence[str], paths: Sequence[Path]) -> None:
+    """Raises `SameNameError` for the first name that two files declare."""
+    for name in names:
+        same = [path for path, other in zip(paths, names, strict=True) if other == name]
+        if len(same) > 1:
+            raise SameNameError(said_twice(name, same[:2]))
 
 
 @contextmanager
@@ -65,6 +82,6 @@ def _there() -> list[Path]:
 def _name_in(path: Path) -> str:
     try:
         said = attributes_of(path)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+    except DeclarationError:
         return ""
     return str(said.get("name", "")) if isinstance(said, dict) else ""

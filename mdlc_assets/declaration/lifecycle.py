@@ -10,13 +10,12 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from mdlc_assets.declaration.base import Declared, duration_name, refuse
 from mdlc_assets.declaration.dataset import Dataset, Labels
 from mdlc_assets.declaration.deployment import Deployment
-from mdlc_assets.declaration.errors import DeclarationError, Problem, explain
+from mdlc_assets.declaration.errors import DeclarationError, explain, use_one_of
 from mdlc_assets.declaration.features import Features
 from mdlc_assets.declaration.files import attributes_of, file_of, folders_there, reading
 from mdlc_assets.declaration.fingerprint import fingerprint_of, fingerprint_of_texts, texts_of
@@ -112,7 +111,7 @@ class LifecycleDeclaration(Declared):
             if name not in columns:
                 raise refuse(
                     "the dataset has no such column",
-                    f"use one of {', '.join(columns)}",
+                    use_one_of(name, columns),
                     field=field,
                     value=name,
                 )
@@ -186,16 +185,7 @@ def read_declaration(path: Path | str) -> LifecycleDeclaration:
     Raises `DeclarationError` with every problem found: file, field, value and mend.
     """
     path = Path(path)
-    try:
-        content = attributes_of(path)
-    except FileNotFoundError:
-        raise DeclarationError(
-            path, [Problem("file", "nothing", "the file does not exist", "check the path")]
-        ) from None
-    except yaml.YAMLError as error:
-        raise DeclarationError(
-            path, [Problem("file", "text", f"this is not YAML: {error}", "correct the indentation or quotes")]
-        ) from None
+    content = attributes_of(path)
     try:
         with reading(path):
             return LifecycleDeclaration.model_validate(content)
