@@ -137,7 +137,7 @@ def test_a_value_never_seen_before_is_told_without_naming_it() -> None:
 
 
 def test_a_text_without_gaps_is_compared_whatever_its_shares_round_to() -> None:
-    """Of 150 rows the shares of some sixty names add up to a little more than one, and what is missing to less than 0."""
+    """Of 150 rows the shares of some sixty names add up to a little more than one, what is missing to less than 0."""
 
     def names(i: int) -> list[str]:
         generator = np.random.default_rng(i)
