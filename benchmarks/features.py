@@ -24,7 +24,7 @@ import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.features import Features
-from mdlc_assets.definitions import lifecycle_files
+from mdlc_assets.declaration.files import lifecycle_files
 from mdlc_assets.features.days import Days
 from mdlc_assets.features.engines import compute_features
 from mdlc_assets.features.events import EventFeatures

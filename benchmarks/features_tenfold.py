@@ -16,7 +16,7 @@ import polars as pl
 
 from benchmarks.features import handbook, median, say
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.definitions import lifecycle_files
+from mdlc_assets.declaration.files import lifecycle_files
 from mdlc_assets.features.table import feature_table
 from mdlc_assets.lifecycle import load_lifecycle
 

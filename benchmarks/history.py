@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 from mdlc_assets.declaration import read_declaration
-from mdlc_assets.definitions import embedded_resources, lifecycle_files
+from mdlc_assets.declaration.files import lifecycle_files
+from mdlc_assets.definitions import embedded_resources
 from mdlc_assets.demo.feed import FolderFeed
 from mdlc_assets.home import Home
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from mdlc_assets.definitions import lifecycle_files
+from mdlc_assets.declaration.files import lifecycle_files
 from mdlc_assets.home import Home
 
 SIZES = (50, 500)

@@ -20,8 +20,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from mdlc_assets.asset_style import asset_key
 from mdlc_assets.declaration import LifecycleDeclaration
+from mdlc_assets.declaration.files import lifecycle_files
 from mdlc_assets.declaration.monitoring import OpenLoop
-from mdlc_assets.definitions import embedded_resources, lifecycle_files
+from mdlc_assets.definitions import embedded_resources
 from mdlc_assets.features.table import days_needed, feature_table
 from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import load_lifecycle

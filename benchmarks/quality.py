@@ -19,7 +19,7 @@ from pathlib import Path
 import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration, read_declaration
-from mdlc_assets.definitions import lifecycle_files
+from mdlc_assets.declaration.files import lifecycle_files
 from mdlc_assets.quality.history import History
 from mdlc_assets.quality.metrics import as_mapping, daily_metrics, refused_by_rule
 from mdlc_assets.quality.report import DayData, judge_day

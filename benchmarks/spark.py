@@ -19,7 +19,7 @@ import polars as pl
 
 from benchmarks.features import handbook
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.definitions import lifecycle_files
+from mdlc_assets.declaration.files import lifecycle_files
 from mdlc_assets.features.engines import compute_features
 from mdlc_assets.features.spark import write_features
 from mdlc_assets.lifecycle import load_lifecycle

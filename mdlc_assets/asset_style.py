@@ -50,8 +50,8 @@ _STAGE_PARTS: Mapping[str, tuple[str, ...]] = {
 
 
 def asset_key(lifecycle: LifecycleDeclaration, name: str) -> dg.AssetKey:
-    """The key of a lifecycle's asset: its name under the lifecycle's."""
-    return dg.AssetKey([lifecycle.name, name])
+    """The key of a lifecycle's asset: its name under the lifecycle's, or under that of the one whose data it uses."""
+    return dg.AssetKey(lifecycle.place(name))
 
 
 def group_name(lifecycle: LifecycleDeclaration, stage: Stage) -> str:

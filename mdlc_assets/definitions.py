@@ -8,13 +8,12 @@ Shipped lifecycles lie in `mdlc_assets/lifecycles`; a team's own in folders that
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
+from mdlc_assets.declaration.files import lifecycle_files, refuse_one_name
 from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import ModelLifecycle, load_lifecycle
 from mdlc_assets.loading import asked_once, kept_for_good
@@ -31,14 +30,6 @@ from mdlc_assets.resources.reports import Reports
 from mdlc_assets.resources.sagemaker.client import SageMaker
 from mdlc_assets.resources.spark_cluster import spark_from_environment
 from mdlc_assets.resources.streams.resource import Streams
-
-
-def lifecycle_files() -> list[Path]:
-    """The declarations that belong to this code location, sorted."""
-    folders = [Path(__file__).parent / "lifecycles"]
-    folders += [Path(part) for part in os.environ.get("MDLC_LIFECYCLES", "lifecycles").split(os.pathsep) if part]
-    found = {path.resolve(): path for folder in reversed(folders) for path in folder.glob("*/defs.yaml")}
-    return sorted(found.values())
 
 
 def embedded_resources(home: Home) -> dict[str, Any]:
@@ -67,11 +58,23 @@ def build_definitions(
     resource_overrides: Mapping[str, Any] | None = None,
 ) -> dg.Definitions:
     """Assemble the platform; tests and other deployments pass what they want to be otherwise."""
-    chosen = [load_lifecycle(path) for path in lifecycle_files()] if lifecycles is None else lifecycles
+    if lifecycles is None:
+        paths = lifecycle_files()
+        lifecycles = [load_lifecycle(path) for path in paths]
+        refuse_one_name([lifecycle.declaration.name for lifecycle in lifecycles], paths)
+    chosen = list(lifecycles)
+    chosen = [*chosen, *_used_by(chosen)]
     resources = embedded_resources(home or Home()) | dict(resource_overrides or {})
     # A step in a process of its own costs some 4 s, in this one 0.1 s.
     bound = dg.Definitions(resources=resources, executor=dg.in_process_executor)
     return dg.Definitions.merge(bound, *(lifecycle.definitions() for lifecycle in chosen))
+
+
+def _used_by(chosen: Sequence[ModelLifecycle]) -> list[ModelLifecycle]:
+    """The lifecycles whose data others use and that are not among them: their assets belong into the graph."""
+    there = {lifecycle.declaration.name for lifecycle in chosen}
+    sources = {one.declaration.source.name: one.declaration.source for one in chosen}
+    return [ModelLifecycle(source) for name, source in sources.items() if name not in there]
 
 
 @dg.definitions

@@ -23,8 +23,11 @@ class Home:
 
     def __init__(self, root: Path | str | None = None) -> None:
         self.root = Path(root or os.environ.get("MDLC_HOME") or ".mdlc").expanduser().absolute()
-        if self.root.exists() and not self.root.is_dir():
-            raise HomeError(f"MDLC_HOME {self.root}: it is a file, not a folder. Mend: name another, or move the file.")
+        # A name below a file could never be made, and would be found out in the midst of something.
+        there = next(path for path in (self.root, *self.root.parents) if os.path.lexists(path))
+        if not there.is_dir():
+            what = "it is a file, not a folder" if there == self.root else f"{there} is a file, not a folder"
+            raise HomeError(f"MDLC_HOME {self.root}: {what}. Mend: name another, or move the file.")
 
     @property
     def dagster(self) -> Path:

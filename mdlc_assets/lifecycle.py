@@ -31,19 +31,13 @@ from mdlc_assets.training.assets import training_definitions
 from mdlc_assets.training.declared import training_problems
 from mdlc_assets.training.provenance import source_digest
 
-_STAGES = (
-    sourcing_definitions,
-    quality_definitions,
-    features_definitions,
-    training_definitions,
-    deployment_definitions,
-    monitoring_definitions,
-    integration_definitions,
-    stream_definitions,
-)
+# What a lifecycle that uses another's data leaves to that one.
+_DATA_STAGES = (sourcing_definitions, quality_definitions, features_definitions, stream_definitions)
+_MODEL_STAGES = (training_definitions, deployment_definitions, monitoring_definitions, integration_definitions)
 # The libraries whose word is taken when a declaration is looked at.
 _JUDGES = ("polars", "scikit-learn", "xgboost", "xgboost-cpu", "common-expression-language")
-_DEEPER_CHECKS = (quality_problems, features_problems, training_problems, monitoring_problems, integration_problems)
+_DATA_CHECKS = (quality_problems, features_problems)
+_MODEL_CHECKS = (training_problems, monitoring_problems, integration_problems)
 
 
 @dg.scaffold_with(Starter)
@@ -75,7 +69,8 @@ class ModelLifecycle(dg.Component):
 
     def definitions(self) -> dg.Definitions:
         """Assets, checks, jobs, schedules and sensors of the lifecycle; resources are bound elsewhere."""
-        stages = [stage(self.declaration) for stage in _STAGES]
+        data = () if self.declaration.uses else _DATA_STAGES
+        stages = [stage(self.declaration) for stage in (*data, *_MODEL_STAGES)]
         return dg.Definitions.merge(*stages, workflows.workflow_definitions(self.declaration))
 
 
@@ -114,7 +109,8 @@ def _code_and_libraries() -> str:
 
 def find_problems(declaration: LifecycleDeclaration) -> list[Problem]:
     """What only the stages can see: expressions that do not parse, hyperparameters nobody takes."""
-    return [problem for check in _DEEPER_CHECKS for problem in check(declaration)]
+    data = () if declaration.uses else _DATA_CHECKS
+    return [problem for check in (*data, *_MODEL_CHECKS) for problem in check(declaration)]
 
 
 def load_lifecycle(path: Path | str) -> ModelLifecycle:

@@ -12,7 +12,8 @@ import pytest
 
 from mdlc_assets import ModelLifecycle
 from mdlc_assets.declaration import DeclarationError, read_declaration
-from mdlc_assets.definitions import build_definitions, embedded_resources, lifecycle_files
+from mdlc_assets.declaration.files import lifecycle_files
+from mdlc_assets.definitions import build_definitions, embedded_resources
 from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import _code_and_libraries, load_lifecycle, remember_good
 from mdlc_assets_tests.conftest import SHIPPED

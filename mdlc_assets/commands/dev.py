@@ -194,7 +194,7 @@ def _reload_on_change(address: str, over: threading.Event) -> None:
 
 def watched() -> list[Path]:
     """The folders of the declarations and of this package's code, where it is a checkout."""
-    from mdlc_assets.definitions import lifecycle_files
+    from mdlc_assets.declaration.files import lifecycle_files
 
     package = Path(__file__).parents[1]
     named = [Path(part) for part in os.environ.get("MDLC_LIFECYCLES", "lifecycles").split(os.pathsep) if part]

@@ -8,7 +8,7 @@ from typing import NoReturn
 import click
 
 from mdlc_assets.commands.answer import answer, for_scripts, work
-from mdlc_assets.commands.shared import loop_here
+from mdlc_assets.commands.shared import loop_here, refuse_used_data
 
 
 @click.group()
@@ -27,14 +27,15 @@ def rebuild(lifecycle: str, first: datetime | None, last: datetime | None, as_js
     For a changed declaration, a corrected day, or lost state. What was right comes out with the same bytes.
     """
     loop = loop_here(lifecycle)
+    refuse_used_data(loop.lifecycle, "features rebuild {uses}")
     there = loop.resources["lake"].table(lifecycle, "validated").days()
     if not there:
-        _refuse(f"{lifecycle} has no validated day. Run the job {lifecycle}_history for some days first.")
+        _refuse(f"{lifecycle} has no validated day. Mend: `mdlc run {lifecycle} history` first.")
     begin, end = max(first.date(), there[0]) if first else there[0], last.date() if last else there[-1]
     gaps = [day for day in loop.lifecycle.days(begin, end) if day not in set(there)]
     if gaps or begin > end:
         lacking = f"{gaps[0]} has no validated rows" if gaps else f"{begin} is after {end}"
-        _refuse(f"{lacking}. Choose days between {there[0]} and {there[-1]} that are there.")
+        _refuse(f"{lacking}. Mend: choose days between {there[0]} and {there[-1]} that are there.")
     with work(as_json):
         ran = loop.run("rebuild", begin, end)
     document = {"lifecycle": lifecycle, "first": begin, "last": end, "done": ran.success, "error": ran.error}

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from mdlc_assets.commands.refusals import in_words
+
 _SECTIONS = {
     "Start": ("new", "land", "validate", "schema", "demo", "dev", "doctor"),
     "Run": ("run", "features", "stream", "serve", "stop"),
@@ -27,12 +29,13 @@ class Sections(click.Group):
         return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Errors of ours that say their mend are sentences on stderr, not tracebacks."""
+        """Errors that a person can mend are sentences on stderr, not tracebacks."""
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if type(error).__module__.startswith("mdlc_assets.") and "Mend:" in str(error):
-                raise click.ClickException(str(error)) from None
+            said = in_words(error)
+            if said:
+                raise click.ClickException(said) from None
             raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -23,7 +23,8 @@ def history(lifecycle: str, as_json: bool) -> None:
     for version in found:
         serves = click.style("  serves", fg="green") if version["serves"] else ""
         lines.append(f"version {version['version']}, as of {version['as_of']}{serves}")
-        lines += [f"  {name:16} {version.get(name, '')}" for name in _HISTORY]
+        shown = ("uses", *_HISTORY) if version.get("uses") else _HISTORY
+        lines += [f"  {name:16} {version.get(name, '')}" for name in shown]
         lines += [f"  {line}" for line in version["audit"]]
     none = f"{lifecycle} has no versions yet. Run the job {lifecycle}_train for a day."
     answer(as_json, found, "\n".join(lines) or none)
@@ -42,7 +43,7 @@ def profile(lifecycle: str, days: int, as_json: bool) -> None:
     from mdlc_assets.quality.profile import as_yaml, suggest
 
     declaration = find_lifecycle(lifecycle).declaration
-    validated = embedded_resources(Home())["lake"].table(lifecycle, "validated")
+    validated = embedded_resources(Home())["lake"].table(*declaration.place("validated"))
     try:
         found = suggest(declaration, {day: validated.read_day(day) for day in validated.days()[-days:]})
     except ValueError as error:

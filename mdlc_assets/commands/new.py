@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdlc_assets.commands.answer import answer, for_scripts
+from mdlc_assets.commands.new_used import start_on_used_data
 
 if TYPE_CHECKING:
     from mdlc_assets.declaration import LifecycleDeclaration
@@ -29,9 +30,9 @@ _LIVED_DAYS = 7
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    prompt="Which data file or folder",
     help="A CSV, Parquet or JSON-lines file, or a folder of them.",
 )
+@click.option("--uses", help="No data of its own: another lifecycle whose dataset, labels and features it takes.")
 @click.option("--time", help="The column with the instant of each event.")
 @click.option("--zone", help="Zone of instants written without one, such as Europe/Brussels [default: UTC].")
 @click.option("--id", "identity", help="The column that identifies an event; `-` when there is none.")
@@ -48,7 +49,9 @@ _LIVED_DAYS = 7
 @click.option("--into", type=click.Path(path_type=Path), default=Path("lifecycles"), show_default=True)
 @click.option("--yes", is_flag=True, help="Ask nothing; take what the data suggest. So does --json.")
 @for_scripts
-def new(name: str, data: Path, days: int, into: Path, yes: bool, as_json: bool, **options: Any) -> None:
+def new(
+    name: str, data: Path | None, uses: str | None, days: int, into: Path, yes: bool, as_json: bool, **options: Any
+) -> None:
     """Start the lifecycle NAME from a data file.
 
     Looks at the data, asks about what is not certain, writes <into>/NAME/defs.yaml and a test, and parts the data
@@ -59,6 +62,7 @@ def new(name: str, data: Path, days: int, into: Path, yes: bool, as_json: bool, 
     mdlc new rain --data weather.csv --label weather --positive rain --yes
     mdlc new warmth --data weather.csv --label temp_max --number --yes
     mdlc new pumps --data readings.csv --anomalies --yes
+    mdlc new second_opinion --uses visits
     """
     from mdlc_assets.declaration import DeclarationError
     from mdlc_assets.home import Home
@@ -68,7 +72,7 @@ def new(name: str, data: Path, days: int, into: Path, yes: bool, as_json: bool, 
     from mdlc_assets.scaffold.sample_test import test_text
     from mdlc_assets.scaffold.write import as_text
 
-    folder = into / name
+    folder, landing = into / name, Home().landing / name / "transactions"
     if not _NAME.match(name):
         raise click.ClickException(
             f"NAME {name!r}: a lifecycle cannot be called so. Mend: use 2 to 41 lower-case letters, digits and "
@@ -76,6 +80,11 @@ def new(name: str, data: Path, days: int, into: Path, yes: bool, as_json: bool, 
         )
     if (folder / "defs.yaml").exists():
         raise click.ClickException(f"{folder / 'defs.yaml'} is there already. Mend: choose another name, or remove it.")
+    if uses:
+        if data:
+            raise click.UsageError(f"--data: the data are those of {uses}. Mend: leave it out, or leave --uses out.")
+        start_on_used_data(name, uses, into, options["owner"], as_json=as_json)
+    data = data or click.prompt("Which data file or folder", type=click.Path(path_type=Path))
     try:
         look = look_at(read_rows(data))
         said = _choose(name, look, options, ask=not (yes or as_json))
@@ -87,7 +96,6 @@ def new(name: str, data: Path, days: int, into: Path, yes: bool, as_json: bool, 
     comment = f"Check a change with: mdlc validate {folder / 'defs.yaml'}"
     (folder / "defs.yaml").write_text(as_text(found.attributes, "../lifecycle.schema.json", comment), encoding="utf-8")
     (folder / f"test_{name}.py").write_text(test_text(found.declaration), encoding="utf-8")
-    landing = Home().landing / name / "transactions"
     for day, rows in _progress(found.days.items(), "landing days", quiet=as_json):
         land_day(landing, day, rows)
     following = _following(found.declaration, list(found.days), into)
@@ -120,7 +128,7 @@ def land(lifecycle: str, data: Path, feed: str, replace: bool, add: bool, as_jso
     \b
     mdlc land churn newest.csv
     """
-    from mdlc_assets.commands.shared import find_lifecycle
+    from mdlc_assets.commands.shared import find_lifecycle, refuse_used_data
     from mdlc_assets.home import Home
     from mdlc_assets.scaffold.days import by_day, instants, land_day, landed_files
     from mdlc_assets.scaffold.look import DataError, read_rows
@@ -128,7 +136,9 @@ def land(lifecycle: str, data: Path, feed: str, replace: bool, add: bool, as_jso
     from mdlc_assets.sourcing.mapping import find_layout, layouts
 
     declaration = find_lifecycle(lifecycle).declaration
+    refuse_used_data(declaration, "land {uses} ...")
     folder = Home().landing / lifecycle / feed
+    _refuse_unknown_feed(declaration, feed)
     time, zone = declaration.dataset.time, "UTC"
     try:
         rows = read_rows(data)
@@ -169,10 +179,23 @@ def land(lifecycle: str, data: Path, feed: str, replace: bool, add: bool, as_jso
     answer(as_json, {**document, "left_out": rows.height - count, "after_end": beyond}, words)
 
 
+def _refuse_unknown_feed(declaration: LifecycleDeclaration, feed: str) -> None:
+    from mdlc_assets.declaration.errors import use_one_of
+
+    others = [rule.dataset for rule in declaration.quality.references]
+    others += [rule.dataset for rule in declaration.quality.agreements]
+    labels = ["labels"] if declaration.labels.column else []
+    known = ["transactions", *labels, *declaration.dataset.attributes, *dict.fromkeys(others)]
+    if feed not in known:
+        raise click.ClickException(
+            f"--feed {feed}: {declaration.name} reads no such feed. Mend: {use_one_of(feed, known)}."
+        )
+
+
 def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Choices:
     from mdlc_assets.declaration.base import parse_duration
     from mdlc_assets.scaffold.days import instants
-    from mdlc_assets.scaffold.look import DataError, day_first, has_zone, label_delay, positive_values
+    from mdlc_assets.scaffold.look import DataError, day_first, has_zone, label_delay, positive_values, with_zone
     from mdlc_assets.scaffold.propose import Choices
 
     time = options["time"] or _ask("Which column is the time?", look.times, ask)
@@ -185,8 +208,16 @@ def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Cho
         raise DataError(
             "--time", "no column holds instants", "events need a time: add one, such as 2024-12-31 23:59:59"
         )
+    _refuse_unclear(look)
     when = look.column(time, "--time")
     zone = options["zone"] or "UTC"
+    said, unsaid = with_zone(look.rows[when.source])
+    if said and unsaid and not options["zone"] and not ask:
+        raise DataError(
+            f"--time {when.source}",
+            f"{said} of {said + unsaid} instants say their zone, and the others do not",
+            "write the zone with each, or name that of the others with --zone, such as --zone UTC",
+        )
     if not options["zone"] and ask and not has_zone(look.rows[when.source]):
         zone = click.prompt("In which zone are these times?", default="UTC")
     if options["anomalies"]:
@@ -229,6 +260,19 @@ def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Cho
     )
 
 
+def _refuse_unclear(look: Look) -> None:
+    """Numbers that would be taken for text."""
+    from mdlc_assets.scaffold.look import DataError, decimal_comma
+
+    column = decimal_comma(look)
+    if column:
+        raise DataError(
+            f"column {column}",
+            "its numbers are written with a comma, and would be taken for text",
+            "write them with a point and without marks between thousands, such as 1234.50",
+        )
+
+
 def _ask_label(look: Look, time: str, number: bool, ask: bool) -> str | None:
     from mdlc_assets.scaffold.look import DataError
 
@@ -269,7 +313,9 @@ def _without_label(name: str, look: Look, options: dict[str, Any], time: str, zo
 
 
 def _identify(look: Look, options: dict[str, Any], taken: set[str], *, ask: bool) -> tuple[str | None, tuple[str, ...]]:
-    """The id column, or None; and the columns that say whose event it is."""
+    """The id column, or None; and the columns that say whose event it is. Raises `DataError` for ids there twice."""
+    from mdlc_assets.scaffold.look import DataError, nearly_the_id, repeated_values
+
     identity = options["identity"] or _ask(
         "Which column is the id? (- for none)", [i for i in look.ids if i not in taken], ask
     )
@@ -278,8 +324,16 @@ def _identify(look: Look, options: dict[str, Any], taken: set[str], *, ask: bool
     if not options["entity"]:
         first = _ask("Whose events are these? (- for nobody's)", candidates, ask)
         entities = [first] if first else []
-    known = look.column(identity, "--id").name if identity and identity != _NOTHING else None
-    return known, tuple(look.column(entity, "--entity").name for entity in entities)
+    nearly = None if identity else nearly_the_id(look)
+    named = look.column(identity, "--id") if identity and identity != _NOTHING else nearly
+    repeated, row = repeated_values(look.rows[named.source]) if named else (0, 0)
+    if named and repeated:
+        raise DataError(
+            f"--id {named.source}",
+            f"{repeated} of {look.rows.height} rows have the id of an earlier row, the first is row {row}",
+            "take the rows out that are there twice, name another column, or write --id - to make ids from the rows",
+        )
+    return named.name if named else None, tuple(look.column(entity, "--entity").name for entity in entities)
 
 
 def _ask(question: str, candidates: Sequence[str], ask: bool) -> str | None:

@@ -18,6 +18,7 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 # Of the days that have landed, which a workflow takes when none are named.
 _AS_OF_LAST = ("train", "retrain")
 _LABELLED = ("labels", "monitor")
+_OF_THE_DATA = ("labels", "history", "rebuild", "online_fill", "online_day", "stream_lag")
 _OF_NO_DAY = ("real_time_inference", "approve", "online_fill", "stream_lag")
 _WORKFLOWS = (
     *("history", "labels", "rebuild", "train", "backtest", "batch_inference", "monitor", "report", "retrain"),
@@ -58,7 +59,10 @@ def run(
     from mdlc_assets.home import Home
 
     loop = open_loop(find_lifecycle(lifecycle), Home())
-    landed = loop.resources["landing"].feed(lifecycle, "transactions").days()
+    # What there is to work on: files, or the features of the lifecycle that is used.
+    place = loop.lifecycle.place("features")
+    made = loop.resources["lake"].table(*place) if loop.lifecycle.uses else None
+    landed = (made or loop.resources["landing"].feed(lifecycle, "transactions")).days()
     console = Console(stderr=True)
     named = (day or first, day or last)
     done: list[dict[str, object]] = []
@@ -104,6 +108,10 @@ def _days_of(
     landed: list[date],
     named: tuple[datetime | None, datetime | None],
 ) -> tuple[date | None, date | None]:
+    from mdlc_assets.commands.shared import refuse_used_data
+
+    if workflow in _OF_THE_DATA:
+        refuse_used_data(declaration, f"run {{uses}} {workflow}")
     if workflow == "stream_lag" and declaration.stream is None:
         raise click.ClickException(
             f"stream: {declaration.name} declares none, so there is no stream_lag. Mend: add `stream: {{}}` to its "
@@ -130,6 +138,10 @@ def _days_of(
         return begin, end
     within = set(declaration.days(landed[0], min(landed[-1], over)) if landed else [])
     landed = [day for day in landed if day in within]
+    if not landed and declaration.uses:
+        raise click.ClickException(
+            f"{declaration.uses} has no features yet. Mend: `mdlc run {declaration.uses} labels history`."
+        )
     if not landed:
         raise click.ClickException(
             f"No file of {declaration.name} has landed. Mend: `mdlc land {declaration.name} FILE`, or put files with "

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import socket
+from urllib.parse import urlsplit
 
 import click
 
 from mdlc_assets.commands.answer import answer, for_scripts, work
-from mdlc_assets.commands.shared import find_lifecycle, of_a_lifecycle
+from mdlc_assets.commands.shared import find_lifecycle, of_a_lifecycle, refuse_taken_port, refuse_used_data
+
+_PORTS = {"http": 80, "https": 443}
+_REGISTRY_SECONDS = 5
 
 
 @click.command()
 @click.argument("lifecycle")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Another address needs MDLC_TOKEN.")
-@click.option("--port", default=0, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, show_default=True, help="0 takes a free one.")
 def serve(lifecycle: str, host: str, port: int) -> None:
     """Decide events of LIFECYCLE over HTTP: features, score, rules, action."""
     from mdlc_assets.features.online import OnlineFeatures
@@ -29,6 +34,10 @@ def serve(lifecycle: str, host: str, port: int) -> None:
     except (ExposedError, UnsetError) as error:
         raise click.ClickException(str(error)) from None
     chosen = find_lifecycle(lifecycle)
+    refuse_used_data(chosen.declaration, "serve {uses}")
+    if port:
+        refuse_taken_port(host, port)
+    _tell_silent_registry(resources["registry"].tracking_uri)
     store = resources["online_store"]
     source = OnlineFeatures(chosen.declaration, store.store)
     state = service_state(
@@ -44,6 +53,23 @@ def serve(lifecycle: str, host: str, port: int) -> None:
         captured=os.environ.get("MDLC_CAPTURED"),
     )
     run_service(state, host, port, click.echo)
+
+
+def _tell_silent_registry(address: str) -> None:
+    """Say so before MLflow's client tries for minutes; the service itself waits for the registry."""
+    place = urlsplit(address)
+    if place.scheme not in ("http", "https") or not place.hostname:
+        return
+    try:
+        with socket.create_connection((place.hostname, place.port or _PORTS[place.scheme]), timeout=_REGISTRY_SECONDS):
+            return
+    except OSError as error:
+        shown = address.split("@")[-1]
+        click.echo(
+            f"MLFLOW_TRACKING_URI {shown}: nothing answers there ({error.strerror or error}), and the service waits "
+            "for it. Mend: start MLflow, or correct the address.",
+            err=True,
+        )
 
 
 @click.command()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from mdlc_assets.declaration import LifecycleDeclaration
     from mdlc_assets.demo.loop import Loop
     from mdlc_assets.lifecycle import ModelLifecycle
 
@@ -28,7 +29,7 @@ def of_a_lifecycle(command: _Command) -> _Command:
 
 def _the_usual() -> str:
     from mdlc_assets.declaration import DeclarationError
-    from mdlc_assets.definitions import lifecycle_files
+    from mdlc_assets.declaration.files import lifecycle_files
     from mdlc_assets.demo import LIFECYCLE
     from mdlc_assets.lifecycle import load_lifecycle
 
@@ -62,10 +63,11 @@ def loop_here(name: str) -> Loop:
 def find_lifecycle(name: str) -> ModelLifecycle:
     """The lifecycle of this name. Raises click's error with those there are, or what is wrong with its file."""
     from mdlc_assets.declaration import DeclarationError
-    from mdlc_assets.definitions import lifecycle_files
+    from mdlc_assets.declaration.errors import use_one_of
+    from mdlc_assets.declaration.files import lifecycle_files, said_twice
     from mdlc_assets.lifecycle import load_lifecycle
 
-    known = {}
+    known: dict[str, tuple[Path, ModelLifecycle]] = {}
     folders = os.environ.get("MDLC_LIFECYCLES", "")
     absent = [part for part in folders.split(os.pathsep) if part and not Path(part).is_dir()]
     if absent:
@@ -78,23 +80,36 @@ def find_lifecycle(name: str) -> ModelLifecycle:
                 raise click.ClickException(str(error)) from None
             click.echo(f"{path} is left out, since it is wrong: `mdlc validate {path}`", err=True)
             continue
-        known[found.declaration.name] = found
+        if name == found.declaration.name and name in known:
+            raise click.ClickException(said_twice(name, [known[name][0], path]))
+        known[found.declaration.name] = (path, found)
     if name not in known:
         raise click.BadParameter(
-            f"there is no lifecycle {name!r}; use one of {', '.join(sorted(known))}. Mend: correct the name, or set "
-            "MDLC_LIFECYCLES to the folder that holds its folder"
+            f"there is no lifecycle {name!r}; there are {', '.join(sorted(known))}. Mend: "
+            f"{use_one_of(name, sorted(known))}, or set MDLC_LIFECYCLES to the folder that holds its folder."
         )
-    return known[name]
+    return known[name][1]
+
+
+def refuse_used_data(declaration: LifecycleDeclaration, instead: str) -> None:
+    """Raises click's error where the data are another lifecycle's; `instead` is the command, with `{uses}` in it."""
+    if uses := declaration.uses:
+        raise click.ClickException(
+            f"{declaration.name} uses the data of {uses}, which are kept there. Mend: `mdlc "
+            f"{instead.format(uses=uses)}`."
+        )
 
 
 def refuse_taken_port(host: str, port: int) -> None:
     """Raises click's error when something listens there already."""
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or "ports go from 1 to 65535"
+            other = port + 1 if port < 65_535 else 0
             raise click.ClickException(
-                f"--port {port}: nothing can listen on {host}:{port} ({error.strerror}). Mend: choose another, such as "
-                f"--port {port + 1}, or stop what listens there."
+                f"--port {port}: nothing can listen on {host}:{port} ({reason}). Mend: choose another, such as "
+                f"--port {other}, or stop what listens there."
             ) from None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mdlc_assets.commands.answer import answer, for_scripts
-from mdlc_assets.commands.shared import find_lifecycle
+from mdlc_assets.commands.shared import find_lifecycle, refuse_used_data
 
 if TYPE_CHECKING:
     from mdlc_assets.realtime.stream_parts import StreamParts
@@ -132,4 +132,6 @@ def _parts(lifecycle: str) -> StreamParts:
     from mdlc_assets.production import resources_here
     from mdlc_assets.realtime.stream_parts import stream_parts
 
-    return stream_parts(find_lifecycle(lifecycle).declaration, resources_here(Home(), os.environ))
+    declaration = find_lifecycle(lifecycle).declaration
+    refuse_used_data(declaration, "stream {uses}")
+    return stream_parts(declaration, resources_here(Home(), os.environ))

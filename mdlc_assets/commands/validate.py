@@ -20,9 +20,9 @@ def validate(files: tuple[Path, ...], as_json: bool) -> None:
     \b
     mdlc validate lifecycles/churn/defs.yaml
     """
-    from mdlc_assets.definitions import lifecycle_files
+    from mdlc_assets.declaration.files import lifecycle_files
 
-    judged = [judge_declaration(path) for path in files or lifecycle_files()]
+    judged = _each_name_once([judge_declaration(path) for path in files or lifecycle_files()])
     for found in judged:
         if found.problems or not as_json:
             click.echo(found.text, err=bool(found.problems))
@@ -41,6 +41,23 @@ class Judged:
     def as_dict(self) -> dict[str, Any]:
         """For scripts."""
         return {"file": str(self.path), "name": self.name, "problems": list(self.problems)}
+
+
+def _each_name_once(judged: list[Judged]) -> list[Judged]:
+    """The same, with a problem for each whose name one before it has."""
+    from mdlc_assets.declaration.files import said_twice
+
+    first: dict[str, Path] = {}
+    found = []
+    for one in judged:
+        other = first.setdefault(one.name, one.path) if one.name else one.path
+        if other.resolve() != one.path.resolve():
+            text = said_twice(one.name, [other, one.path])
+            mend = "give one of them another name, or remove it"
+            problem = {"field": "name", "value": one.name, "message": f"{other} has this name too", "mend": mend}
+            one = Judged(one.path, text, one.name, (problem,))
+        found.append(one)
+    return found
 
 
 def judge_declaration(path: Path) -> Judged:

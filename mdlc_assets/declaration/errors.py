@@ -35,9 +35,31 @@ class DeclarationError(ValueError):
         super().__init__(f"{source}: {count} in the declaration\n{lines}")
 
 
+def use_one_of(name: str, known: Sequence[str]) -> str:
+    """The mend for a name that is none of those known: the one that was meant, as far as that can be told."""
+    close = _closest(name, known)
+    return f"write {close!r}" if close else f"use one of {', '.join(known) or 'none'}"
+
+
+def _closest(name: str, known: Sequence[str]) -> str:
+    return next(iter(difflib.get_close_matches(name, known, n=1)), "")
+
+
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """Each of pydantic's complaints as a `Problem`; `model` is what was being read."""
-    return [_explain_one(dict(item), model) for item in error.errors(include_url=False)]
+    items: list[Mapping[str, Any]] = [dict(item) for item in error.errors(include_url=False)]
+    # A field that is written wrongly is missing too, which would be the same mistake told twice.
+    meant = {(place[:-1], name) for place, name in (_meant(item, model) for item in items) if name}
+    items = [i for i in items if i["type"] != "missing" or (i["loc"][:-1], i["loc"][-1]) not in meant]
+    return [_explain_one(item, model) for item in items]
+
+
+def _meant(item: Mapping[str, Any], model: type[BaseModel]) -> tuple[tuple[str | int, ...], str]:
+    """The field that a mistyped one was meant to be; none for what is no such mistake."""
+    place = item["loc"]
+    if item["type"] != "extra_forbidden":
+        return place, ""
+    return place, _closest(str(place[-1]), _fields_at(model, place[:-1]))
 
 
 def _explain_one(item: Mapping[str, Any], model: type[BaseModel]) -> Problem:
@@ -54,8 +76,7 @@ def _explain_one(item: Mapping[str, Any], model: type[BaseModel]) -> Problem:
     elif kind == "extra_forbidden":
         known = _fields_at(model, item["loc"][:-1])
         message = "there is no such field"
-        close = difflib.get_close_matches(place[-1], known, n=1)
-        mend = f"write {close[0]!r}" if close else f"use one of {', '.join(known) or 'none'}"
+        mend = use_one_of(place[-1], known)
     elif kind == "missing":
         message, value, mend = "the field is missing", "nothing", f"add `{place[-1]}: ...`"
     elif kind in {"literal_error", "enum"}:

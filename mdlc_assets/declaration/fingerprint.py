@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _ADDED_LATER: Mapping[str, Any] = {
+    "uses": "",
     "dataset.sources.*.constants": {},
     "labels.kind": "event",
     "model.evaluation.baseline": None,

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from mdlc_assets.declaration.base import Declared, duration_name, refuse
 from mdlc_assets.declaration.dataset import Dataset, Labels
 from mdlc_assets.declaration.deployment import Deployment
-from mdlc_assets.declaration.errors import DeclarationError, Problem, explain
+from mdlc_assets.declaration.errors import DeclarationError, explain, use_one_of
 from mdlc_assets.declaration.features import Features
+from mdlc_assets.declaration.files import attributes_of, file_of, folders_there, reading
 from mdlc_assets.declaration.fingerprint import fingerprint_of, fingerprint_of_texts, texts_of
 from mdlc_assets.declaration.model import Model
 from mdlc_assets.declaration.monitoring import Monitoring
@@ -24,9 +26,8 @@ from mdlc_assets.declaration.quality import Quality
 from mdlc_assets.declaration.rules import Decisions
 from mdlc_assets.declaration.shape import fit_to_labels, refuse_misfits
 from mdlc_assets.declaration.stream import Stream
+from mdlc_assets.declaration.uses import STAGES, TABLES, refuse_absent_entity, refuse_what_needs_own_data, with_parts_of
 
-# LibYAML's loader reads ten times as fast; PyYAML has it where it was built with it.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NAME = re.compile(r"^[a-z][a-z0-9_]{1,40}$")
 _SAME_ANSWER = {"features": {"engine", "spark_above"}}
 
@@ -37,6 +38,11 @@ class LifecycleDeclaration(Declared):
     name: str
     description: str
     owners: Owners
+    uses: str = Field(
+        default="",
+        description="Another lifecycle whose dataset, labels, quality and features are this one's too. They are "
+        "computed once, there; which of the features a model learns from is said under model.features.",
+    )
     dataset: Dataset
     labels: Labels = Labels(kind="none")
     quality: Quality = Quality()
@@ -46,6 +52,24 @@ class LifecycleDeclaration(Declared):
     monitoring: Monitoring = Monitoring()
     decisions: Decisions
     stream: Stream | None = None
+    _source: LifecycleDeclaration | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_parts_of_the_used(cls, said: Any) -> Any:
+        if not isinstance(said, dict) or not said.get("uses"):
+            return said
+        return with_parts_of(said, _used(str(said["uses"]), str(said.get("name", ""))))
+
+    @model_validator(mode="after")
+    def _belongs_to_the_used(self) -> LifecycleDeclaration:
+        if self.uses:
+            refuse_what_needs_own_data(self)
+            self._source = _used(self.uses, self.name)
+            refuse_absent_entity(self, self._source)
+            theirs = {stage: getattr(self._source.owners, stage) for stage in STAGES}
+            object.__setattr__(self, "owners", self.owners.model_copy(update=theirs))
+        return self
 
     @model_validator(mode="after")
     def _parts_agree(self) -> LifecycleDeclaration:
@@ -87,7 +111,7 @@ class LifecycleDeclaration(Declared):
             if name not in columns:
                 raise refuse(
                     "the dataset has no such column",
-                    f"use one of {', '.join(columns)}",
+                    use_one_of(name, columns),
                     field=field,
                     value=name,
                 )
@@ -122,6 +146,16 @@ class LifecycleDeclaration(Declared):
                         value=duration_name(column.window),
                     )
 
+    @property
+    def source(self) -> LifecycleDeclaration:
+        """The lifecycle whose data these are: the one it `uses`, or itself."""
+        return self._source or self
+
+    def place(self, table: str) -> tuple[str, str]:
+        """The lifecycle that keeps a table (or document, or asset), and the table's name: `lake.table(*place)`."""
+        shared = table in TABLES or table in self.dataset.attributes
+        return (self.uses or self.name) if shared else self.name, table
+
     def days(self, first: date, last: date) -> list[date]:
         """The days from `first` to `last`, both included, that lie inside the dataset's own span."""
         first = max(first, self.dataset.start)
@@ -151,19 +185,38 @@ def read_declaration(path: Path | str) -> LifecycleDeclaration:
     Raises `DeclarationError` with every problem found: file, field, value and mend.
     """
     path = Path(path)
+    content = attributes_of(path)
     try:
-        content: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
-    except FileNotFoundError:
-        raise DeclarationError(
-            path, [Problem("file", "nothing", "the file does not exist", "check the path")]
-        ) from None
-    except yaml.YAMLError as error:
-        raise DeclarationError(
-            path, [Problem("file", "text", f"this is not YAML: {error}", "correct the indentation or quotes")]
-        ) from None
-    if isinstance(content, dict) and "attributes" in content:
-        content = content["attributes"]
-    try:
-        return LifecycleDeclaration.model_validate(content)
+        with reading(path):
+            return LifecycleDeclaration.model_validate(content)
     except ValidationError as error:
         raise DeclarationError(path, explain(error, LifecycleDeclaration)) from None
+
+
+def _used(name: str, by: str) -> LifecycleDeclaration:
+    """The lifecycle `name`, as its own file declares it."""
+    path = file_of(name) if name != by else None
+    if path is None:
+        wrong = "a lifecycle cannot use itself" if name == by else f"no lifecycle is declared as {name!r}"
+        close = difflib.get_close_matches(name, {*folders_there()} - {by}, n=1)
+        instead = f"write {close[0]!r}" if close else "name another"
+        raise refuse(
+            f"{wrong}", f"{instead}, in a folder beside this one or in one of MDLC_LIFECYCLES", field="uses", value=name
+        )
+    # Before it is read: two that use one another would be read for ever.
+    if others := attributes_of(path).get("uses"):
+        raise refuse(f"{name} itself uses {others}", f"write `uses: {others}`", field="uses", value=name)
+    try:
+        return _read_once(path, path.stat().st_mtime_ns)
+    except DeclarationError as error:
+        raise refuse(
+            f"the declaration of {name} is wrong itself: {error.problems[0]}",
+            f"mend it first; `mdlc validate {path}` checks it",
+            field="uses",
+            value=name,
+        ) from None
+
+
+@functools.lru_cache(maxsize=64)
+def _read_once(path: Path, _changed: int) -> LifecycleDeclaration:
+    return read_declaration(path)

@@ -16,7 +16,7 @@ from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import ModelLifecycle
 from mdlc_assets.workflows.jobs import job_name
 
-_SENSORS = ("new_files", "stopped_days", "retrain_when_asked", "deploy_approved")
+_SENSORS = ("new_files", "new_features", "stopped_days", "retrain_when_asked", "deploy_approved")
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 

@@ -26,9 +26,9 @@ def approved_champion(registry: Registry, lifecycle: str) -> Version:
     champion = registry.champion(lifecycle)
     if champion is None:
         raise UnapprovedError(
-            f"{lifecycle} has no champion, and nothing serves that was not approved. Mend: materialise "
-            "`candidate_model` and `evaluation` for a day, then `champion`, or run "
-            "`mdlc approve <version> --reason ...`."
+            f"{lifecycle} has no champion, and nothing serves that was not approved. Mend: `mdlc run {lifecycle} "
+            f"train` (the job {lifecycle}_train) makes a version, `mdlc approve <version> --lifecycle {lifecycle} "
+            "--reason ...` the champion of it."
         )
     if not any(e["action"] in _APPROVALS and e["version"] == champion.version for e in registry.audit(lifecycle)):
         raise UnapprovedError(

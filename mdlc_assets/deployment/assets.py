@@ -1,11 +1,13 @@
 """Stage 6: `batch_predictions` for whole days, and the `endpoint` with the champion behind it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import date
 from functools import partial
 from typing import Any
 
 import dagster as dg
 import numpy as np
+import polars as pl
 
 from mdlc_assets import plots
 from mdlc_assets.asset_style import asset_key, daily_asset, days_in_run, frame_schema, plain_asset, read_once
@@ -26,6 +28,7 @@ from mdlc_assets.deployment.predictions import (
 )
 from mdlc_assets.deployment.score_drift import drift_watch
 from mdlc_assets.deployment.scoring import in_one_thread
+from mdlc_assets.features.verdict import incomplete, not_finite
 from mdlc_assets.resources.endpoints import EndpointError, Endpoints
 from mdlc_assets.resources.lake import DayAbsentError, Lake
 from mdlc_assets.resources.registry import Registry, UnknownVersionError, Version
@@ -67,13 +70,13 @@ def _batch_predictions(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, lake: Lake, registry: Registry, sagemaker: SageMaker
     ) -> dg.MaterializeResult:
         version = _champion(registry, lifecycle)
-        features, table = lake.table(name, "features"), lake.table(name, "batch_predictions")
+        read, table = _features_of(lifecycle, lake), lake.table(name, "batch_predictions")
         counts: Any = 0
         rows = 0
         scored = None
         try:
             days, files = days_in_run(context), registry.files(version)
-            model, read, write = load_any_model(files), features.read_day, table.write_day
+            model, write = load_any_model(files), table.write_day
             # A foreign model is read by its own image only.
             if lifecycle.deployment.batch.score_on == "sagemaker" or isinstance(model, ForeignModel):
                 tell = context.log.info
@@ -116,6 +119,23 @@ def _batch_predictions(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
     return batch_predictions
 
 
+def _features_of(lifecycle: LifecycleDeclaration, lake: Lake) -> Callable[[date], pl.DataFrame]:
+    """How a day's features are read. Another lifecycle's are judged once more: the checks that would stop this run ran
+    in one of the other's, and what they refused lies in the lake."""
+    features, validated = (lake.table(*lifecycle.place(table)) for table in ("features", "validated"))
+    if not lifecycle.uses:
+        return features.read_day
+
+    def read(day: date) -> pl.DataFrame:
+        frame = features.read_day(day)
+        events = validated.read_day(day, [lifecycle.dataset.id]).height
+        if wrong := incomplete(frame, events) or not_finite(frame, lifecycle.features.names()):
+            raise FeatureError(f"the features of {lifecycle.uses} on {day}: {wrong}")
+        return frame
+
+    return read
+
+
 def _scores_check(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
     key = asset_key(lifecycle, "batch_predictions")
     id_column = lifecycle.dataset.id
@@ -138,7 +158,7 @@ def _scores_check(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
         wrong: list[str] = []
         for day in days_in_run(context):
             predictions = lake.table(lifecycle.name, "batch_predictions").read_day(day)
-            features = lake.table(lifecycle.name, "features").read_day(day, [id_column])
+            features = lake.table(*lifecycle.place("features")).read_day(day, [id_column])
             found = prediction_problems(predictions, features, id_column, number=lifecycle.labels.kind == "number")
             wrong += [f"{day}: {problem}" for problem in found]
             yield dg.AssetCheckEvaluation(
@@ -260,7 +280,7 @@ def _answers_check(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
         version = address.version
         if version is None:
             return dg.AssetCheckResult(passed=False, description="the endpoint is stopped, or was never deployed")
-        table = lake.table(lifecycle.name, "features")
+        table = lake.table(*lifecycle.place("features"))
         days = table.days()
         if not days:
             return dg.AssetCheckResult(passed=False, description="there are no features to ask about yet")

@@ -48,7 +48,7 @@ def drift_watch(
     declared = lifecycle.deployment.real_time
     if sagemaker.form == "local" or declared is None or declared.alarms.score_drift is None or not declared.bake:
         return None
-    serving, table = served_version(sagemaker, lifecycle.name), lake.table(lifecycle.name, "features")
+    serving, table = served_version(sagemaker, lifecycle.name), lake.table(*lifecycle.place("features"))
     days = table.days()
     if serving is None or serving == champion.version or not days:
         return None

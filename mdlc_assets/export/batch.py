@@ -68,7 +68,7 @@ def _newest_day(machine: Machine, lifecycle: LifecycleDeclaration, places: Place
         "This year's start", {"Type": "Pass", "Parameters": year_before, "ResultPath": "$.from", "Next": listing}
     )
     bucket, prefix = places.in_bucket(places.lake)
-    days = f"{prefix}{lifecycle.name}/features/date="
+    days = f"{prefix}{'/'.join(lifecycle.place('features'))}/date="
     after = Reference(f"States.Format('{days}{{}}', $.from.year)")
     machine.call(
         listing,
@@ -111,7 +111,8 @@ def _newest_day(machine: Machine, lifecycle: LifecycleDeclaration, places: Place
 
 
 def _transform(lifecycle: LifecycleDeclaration, places: Places) -> Request:
-    source = f"States.Format('{places.lake}/{lifecycle.name}/features/date={{}}/', $.day)"
+    features = "/".join(lifecycle.place("features"))
+    source = f"States.Format('{places.lake}/{features}/date={{}}/', $.day)"
     return transform_request(
         TransformPlan(
             named(lifecycle.name, "predict"),

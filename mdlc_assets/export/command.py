@@ -43,7 +43,7 @@ def step_functions(lifecycle: str, to: Path, form: str, as_json: bool, **given: 
     rule, and template.json, a CloudFormation stack of all of them.
     """
     from mdlc_assets.declaration import read_declaration
-    from mdlc_assets.definitions import lifecycle_files
+    from mdlc_assets.declaration.files import lifecycle_files
     from mdlc_assets.export.package import files
     from mdlc_assets.export.places import PlaceError, Places
 

@@ -25,11 +25,10 @@ from mdlc_assets.features.online_assets import online_definitions
 from mdlc_assets.features.spark_job import features_job
 from mdlc_assets.features.state import StateMismatchError, fingerprint
 from mdlc_assets.features.table import describe_features, sources_of
+from mdlc_assets.features.verdict import incomplete, not_finite
 from mdlc_assets.resources.lake import DayAbsentError, Lake
 from mdlc_assets.resources.spark_cluster import SparkCluster, SparkReportError, SparkServiceError
 from mdlc_assets.resources.spark_session import SparkAbsentError
-
-_MEND = "Mend: give the expression a value where there is none, as in coalesce(credit_limit, 0)."
 
 
 def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
@@ -104,14 +103,9 @@ def features_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         for day in days:
             frame = lake.table(name, "features").read_day(day)
             events = lake.table(name, "validated").read_day(day, [dataset.id]).height
-            bad = [
-                feature
-                for feature in lifecycle.features.names()
-                if not frame[feature].is_finite().fill_null(False).all()
-            ]
             for check, text in (
-                ("complete", "" if frame.height == events else f"{frame.height} rows for {events} events"),
-                ("finite", f"missing or infinite values in {', '.join(bad)}. {_MEND}" if bad else ""),
+                ("complete", incomplete(frame, events)),
+                ("finite", not_finite(frame, lifecycle.features.names())),
             ):
                 if has_own_event(not text, days):
                     yield dg.AssetCheckEvaluation(

@@ -21,7 +21,9 @@ def features_problems(lifecycle: LifecycleDeclaration) -> list[Problem]:
     found = []
     for name, expression in lifecycle.features.rows.items():
         field = f"features.rows.{name}"
-        problems = expression_problems(field, expression, [*columns, *windowed])
+        problems = _label_problems(lifecycle, field, expression) or expression_problems(
+            field, expression, [*columns, *windowed]
+        )
         kind = None if problems else whole.select(pl.sql_expr(expression).alias("v")).schema["v"]
         if kind is not None and not (kind.is_numeric() or kind == pl.Boolean):
             problems = [Problem(field, repr(expression), f"it gives {kind}", "write one that gives a number")]
@@ -47,6 +49,20 @@ def features_problems(lifecycle: LifecycleDeclaration) -> list[Problem]:
                 ]
             found += problems
     return [*found, *_online_problems(lifecycle)]
+
+
+def _label_problems(lifecycle: LifecycleDeclaration, field: str, expression: str) -> list[Problem]:
+    """A feature that would give away what is to be foretold."""
+    label = lifecycle.labels.column
+    try:
+        used = pl.sql_expr(expression).meta.root_names()
+    except pl.exceptions.PolarsError:
+        return []
+    if not label or label not in used:
+        return []
+    why = f"{label!r} is the label, which nobody knows yet when the event happens"
+    mend = "leave it out, or look back on it in features.windows with a delay of at least the label's"
+    return [Problem(field, repr(expression), why, mend)]
 
 
 def _online_problems(lifecycle: LifecycleDeclaration) -> list[Problem]:

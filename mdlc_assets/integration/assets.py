@@ -44,7 +44,8 @@ def integration_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         for day in days_in_run(context):
             try:
                 scores, features, events = (
-                    lake.table(name, table).read_day(day) for table in ("batch_predictions", "features", "validated")
+                    lake.table(*lifecycle.place(table)).read_day(day)
+                    for table in ("batch_predictions", "features", "validated")
                 )
                 decided = rules.decide_all(side_by_side(scores, features, events, on=dataset.id))
             except (DayAbsentError, RuleError) as error:
@@ -120,6 +121,8 @@ def integration_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         )
 
     offline = dg.Definitions(assets=[decisions], asset_checks=[rates])
+    if lifecycle.uses:
+        return offline
     return dg.Definitions.merge(offline, online_decisions_definitions(lifecycle))
 
 

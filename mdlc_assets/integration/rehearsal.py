@@ -71,7 +71,7 @@ def rehearse(
     parts, versions = [], set()
     for day in days:
         decided, scores, features, events = (
-            lake.table(lifecycle.name, table).read_day(day)
+            lake.table(*lifecycle.place(table)).read_day(day)
             for table in ("decisions", "batch_predictions", "features", "validated")
         )
         wide = side_by_side(scores, features, events, on=identity)
@@ -106,7 +106,7 @@ def amount_column(lifecycle: LifecycleDeclaration) -> str | None:
 
 def _with_labels(rows: pl.DataFrame, lake: Lake, lifecycle: LifecycleDeclaration, day: date) -> pl.DataFrame:
     """The rows with their labels; null where none is known, or where labels are no yes or no."""
-    table, label, identity = lake.table(lifecycle.name, "labels"), lifecycle.labels.column, lifecycle.dataset.id
+    table, label, identity = lake.table(*lifecycle.place("labels")), lifecycle.labels.column, lifecycle.dataset.id
     known = table.read_day(day) if table.has(day) else None
     if known is None or not known[label].drop_nulls().is_in([0, 1]).all():
         return rows.with_columns(pl.lit(None, pl.Int8).alias("_positive"))

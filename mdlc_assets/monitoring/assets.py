@@ -17,7 +17,7 @@ from mdlc_assets.monitoring.front_page import front_page
 from mdlc_assets.monitoring.online_assets import online_monitoring_definitions
 from mdlc_assets.monitoring.online_record import CLOSED, OPEN, OnlineRecord
 from mdlc_assets.monitoring.open_loop import watch
-from mdlc_assets.monitoring.problems import Figures, not_judged, problems_of, without_earlier_verdicts
+from mdlc_assets.monitoring.problems import Figures, not_judged, problems_of, to_tell, without_earlier_verdicts
 from mdlc_assets.monitoring.record import OUTPUTS, Record
 from mdlc_assets.monitoring.report import Surroundings, render, summary
 from mdlc_assets.monitoring.retrain_policy import Situation, decide
@@ -215,7 +215,7 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             page = render(lifecycle, found, problems, around)
             where = reports.put(name, day, page, summary(lifecycle, found, problems))
             reports.put_front(front_page(reports.summaries()))
-            told = alerts.tell(name, day, problems, not_judged(found))
+            told = alerts.tell(name, day, *to_tell(lifecycle, problems, not_judged(found)))
             unsent = alerts.unsent(name)
             for text in unsent:
                 context.log.warning("an alert was not sent, and is tried again with the next day: %s", text)
@@ -231,10 +231,13 @@ def monitoring_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             )
 
     closed_loop = [closed_loop_report] if labelled else []
+    own_inputs = [] if lifecycle.uses else [drift_profile]
     batch = dg.Definitions(
-        assets=[drift_profile, open_loop_report, *closed_loop, retrain_decision, daily_report],
+        assets=[*own_inputs, open_loop_report, *closed_loop, retrain_decision, daily_report],
         asset_checks=monitoring_checks(lifecycle),
     )
+    if lifecycle.uses:
+        return batch
     return dg.Definitions.merge(batch, online_monitoring_definitions(lifecycle))
 
 

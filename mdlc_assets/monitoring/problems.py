@@ -72,6 +72,14 @@ def not_judged(found: Figures) -> set[str]:
     return missing
 
 
+def to_tell(
+    lifecycle: LifecycleDeclaration, problems: list[Problem], not_judged: set[str]
+) -> tuple[list[Problem], set[str]]:
+    """Problems to be told, and keys that nobody looked for. Who keeps data for several hears of them once."""
+    of_data = {"quality", "quality_warning"} if lifecycle.uses else set()
+    return [problem for problem in problems if problem.key not in of_data], not_judged | of_data
+
+
 def _broken_data(lifecycle: LifecycleDeclaration, found: Figures) -> list[Problem]:
     report = found.quality.get(found.day)
     owner = lifecycle.owners.quality

@@ -30,10 +30,10 @@ class Record:
         self._models: dict[int, dict[str, Any]] = {}
 
     def _table(self, name: str) -> LakeTable:
-        return self.lake.table(self.lifecycle.name, name)
+        return self.lake.table(*self.lifecycle.place(name))
 
     def _documents(self, name: str) -> LakeDocuments:
-        return self.lake.documents(self.lifecycle.name, name)
+        return self.lake.documents(*self.lifecycle.place(name))
 
     def documents(self, name: str, last: date, count: int, having: str = "") -> dict[date, dict[str, Any]]:
         """The documents of the `count` days up to `last`, of those that are there; `having` leaves out what an older

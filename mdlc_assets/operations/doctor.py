@@ -117,7 +117,7 @@ def _home(home: Home) -> Iterator[Finding]:
 
 def _declarations() -> Iterator[Finding]:
     from mdlc_assets.declaration import DeclarationError
-    from mdlc_assets.definitions import lifecycle_files
+    from mdlc_assets.declaration.files import lifecycle_files
     from mdlc_assets.lifecycle import load_lifecycle
 
     names: list[str] = []
@@ -208,7 +208,7 @@ def _lake(resources: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _landing(resources: Mapping[str, Any]) -> Iterator[Finding]:
-    from mdlc_assets.definitions import lifecycle_files
+    from mdlc_assets.declaration.files import lifecycle_files
     from mdlc_assets.resources.storage import open_storage
 
     root = resources["landing"].root
@@ -219,7 +219,7 @@ def _landing(resources: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _services(environment: Mapping[str, str]) -> Iterator[Finding]:
     """Nothing where the environment names none of them."""
-    from mdlc_assets.definitions import lifecycle_files
+    from mdlc_assets.declaration.files import lifecycle_files
 
     asked = questions(environment, [path.parent.name for path in lifecycle_files()])
     if not asked:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration, Problem
+from mdlc_assets.declaration.errors import use_one_of
 from mdlc_assets.quality.arrival import ARRIVED_IN_TIME, LABELS_DUE
 from mdlc_assets.quality.repeats import REPEATED_IDS, REPEATED_ROWS
 from mdlc_assets.quality.usual import check_name
@@ -67,7 +68,7 @@ def expression_problems(field: str, expression: str, columns: Sequence[str]) -> 
         mend = "write it in SQL, such as amount <= 10000"
         return [Problem(field, expression, f"the expression cannot be read ({reason})", mend)]
     return [
-        Problem(field, expression, f"the dataset has no column {name}", f"use one of {', '.join(columns)}")
+        Problem(field, expression, f"the dataset has no column {name}", use_one_of(name, columns))
         for name in dict.fromkeys(used)
         if name not in columns
     ]

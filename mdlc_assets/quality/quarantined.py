@@ -19,7 +19,7 @@ def is_stopped_by_quarantine(
 ) -> bool:
     """Whether the rows that a day has now stopped it. A report counts only if it was made from these same rows: what
     passed once may have been sent again, and broken."""
-    metrics = lake.table(lifecycle.name, "daily_metrics")
+    metrics = lake.table(*lifecycle.place("daily_metrics"))
     if not metrics.has(day):
         return False
     said = as_mapping(metrics.read_day(day))
@@ -34,8 +34,8 @@ def is_stopped_by_quarantine(
 
 def report_from_quarantine(lifecycle: LifecycleDeclaration, lake: Lake, day: date) -> dict[str, Any]:
     """What a quality report says of such a day, with the one rule that was judged."""
-    quarantine = lake.table(lifecycle.name, "quarantine").read_day(day, ["rule", "reason"])
-    rows = lake.table(lifecycle.name, "validated").read_day(day, [lifecycle.dataset.id]).height
+    quarantine = lake.table(*lifecycle.place("quarantine")).read_day(day, ["rule", "reason"])
+    rows = lake.table(*lifecycle.place("validated")).read_day(day, [lifecycle.dataset.id]).height
     said = judge_quarantined(
         lifecycle.quality.max_quarantined,
         rows,
@@ -57,7 +57,7 @@ def report_from_quarantine(lifecycle: LifecycleDeclaration, lake: Lake, day: dat
 
 def much_refused_before(lifecycle: LifecycleDeclaration, lake: Lake, day: date) -> History:
     """The days just before `day` that had too much in quarantine; the report knows them not, it was blocked."""
-    validated, quarantine = (lake.table(lifecycle.name, name) for name in ("validated", "quarantine"))
+    validated, quarantine = (lake.table(*lifecycle.place(name)) for name in ("validated", "quarantine"))
     history = History()
     for back in range(1, STOPPED_DAYS_REMEMBERED + 1):
         earlier = day - timedelta(days=back)

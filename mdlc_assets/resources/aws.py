@@ -31,16 +31,22 @@ DENIED = frozenset(
     {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "NotAuthorized", "403"}
 )
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"})
-# What passes by itself: more was asked than is allowed at a time, or the service is not well.
+# More was asked than is allowed at a time.
 THROTTLED = frozenset(
     {
         *("Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled", "RequestThrottledException"),
         *("SlowDown", "ProvisionedThroughputExceededException", "RequestLimitExceeded", "TooManyRequestsException"),
         *("KMSThrottlingException", "ServiceUnavailable", "ServiceUnavailableException", "503"),
+    }
+)
+# The service itself is not well.
+_UNWELL = frozenset(
+    {
         *("InternalError", "InternalFailure", "InternalServerError", "InternalServerException"),
         *("InternalServiceException", "RequestTimeout", "RequestTimeoutException", "OperationTimeoutException"),
     }
 )
+PASSING = THROTTLED | _UNWELL
 # The stacks bring no cluster for Spark, and so no right to use one.
 _SPARK = ("glue:", "emr-serverless:", "logs:")
 _LIMITS = frozenset({"LimitExceeded", "LimitExceededException", "TooManyBuckets", "ItemCollectionSizeLimitExceeded"})
@@ -105,6 +111,8 @@ def mend_of(code: str, permission: str) -> str:
         return f"give the process a role, or log in again; {permission} was sent without valid credentials"
     if code in THROTTLED:
         return f"do less at once, or ask AWS for a higher rate of {permission}"
+    if code in _UNWELL:
+        return f"run it again later; AWS itself failed at {permission}"
     if code in _LIMITS:
         return f"ask for more at Service Quotas; {permission} is at a limit of the account"
     if code in _ABSENT:

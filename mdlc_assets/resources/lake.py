@@ -110,6 +110,15 @@ class LakeTable:
             if name.startswith(marker) and name.endswith("/" + self.file)
         )
 
+    def marks(self) -> dict[date, str]:
+        """For each day that is there a text that changes when it is replaced, found without reading it."""
+        marks = self.storage.marks(self.folder)
+        return {day: marks[name] for day in self.days() if (name := self.name_of(day)) in marks}
+
+    def written(self, day: date) -> float:
+        """When a day was last written, in seconds since 1970. Raises `FileNotFoundError`."""
+        return self.storage.modified(self.name_of(day))
+
     def sizes(self, days: Iterable[date]) -> dict[date, int]:
         """The bytes of those of the days that are there, found without reading them."""
         sizes = self.storage.sizes(self.folder)

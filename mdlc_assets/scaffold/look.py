@@ -18,6 +18,8 @@ from mdlc_assets.sourcing.files import LandingError, read_file
 _ENDINGS = (".parquet", ".csv", ".csv.gz", ".jsonl", ".ndjson")
 _TYPES: tuple[ColumnType, ...] = ("integer", "float", "timestamp", "boolean")
 _DAY_FIRST = re.compile(r"^\s*\d{1,2}[./-]\d{1,2}[./-]\d{2,4}")
+_WITH_COMMA = re.compile(r"^[+-]?\d+(\.\d{3})*,\d+$")
+_ZONED = r":\d{2}(\.\d+)?\s*(Z|z|[+-]\d{2}(:?\d{2})?)$"
 _ID = re.compile(r"(^|_)(id|ids|key|uuid|guid|ref|reference|number|no|nr|index)$")
 _ENTITY = re.compile(
     r"(^|_)(id|key|code|customer|client|user|account|card|device|machine|sensor|store|shop|merchant|terminal|product"
@@ -29,6 +31,8 @@ _LABEL = re.compile(
 _TIME = re.compile(r"(^|_)(time|timestamp|datetime|date|day|ts|when|at)($|_)")
 _YES = ("1", "true", "yes", "y", "t", "positive", "bad", "fraud", "failed", "churned")
 _FEWEST_ENTITIES = 10
+_FEWEST_IN_A_ROW = 30
+_NEARLY = 0.9
 _FEWEST_EVENTS_OF_ONE = 2.0
 
 
@@ -91,7 +95,8 @@ def read_rows(path: Path) -> pl.DataFrame:
         try:
             frames.append(read_file(str(file), file.read_bytes()))
         except LandingError as error:
-            raise DataError(str(file), error.message, error.mend) from None
+            place = str(file) if error.field == "(file)" else f"{file}: {error.field}"
+            raise DataError(place, error.message, error.mend) from None
     try:
         rows = pl.concat(frames, how="diagonal_relaxed")
     except pl.exceptions.PolarsError as error:
@@ -117,9 +122,9 @@ def look_at(rows: pl.DataFrame) -> Look:
         if seen.type in ("string", "integer")
         and seen.distinct == height
         and not seen.nulls
-        and (_ID.search(seen.name) or seen.type == "string")
+        and (_ID.search(seen.name) or seen.type == "string" or _runs_on(rows[seen.source]))
     ]
-    ids.sort(key=lambda seen: not _ID.search(seen.name))
+    ids.sort(key=lambda seen: (not _ID.search(seen.name), seen.type != "string"))
     two = [seen for seen in columns.values() if seen.distinct == 2 and seen.type != "timestamp"]
     zero_one = [seen for seen in two if set(seen.examples) == {"0", "1"}]
     labels = sorted(
@@ -146,13 +151,48 @@ def day_first(look: Look) -> str | None:
     return None
 
 
+def decimal_comma(look: Look) -> str | None:
+    """A column of numbers such as 12,50, which is text to whoever reads it by the point; None without one."""
+    for seen in look.columns.values():
+        if seen.type == "string" and seen.examples and all(_WITH_COMMA.match(text) for text in seen.examples):
+            present = look.rows[seen.source].drop_nulls().str.strip_chars()
+            if present.filter(present != "").str.contains(_WITH_COMMA.pattern).all():
+                return seen.source
+    return None
+
+
+def with_zone(cells: pl.Series) -> tuple[int, int]:
+    """How many instants written as text say their zone, and how many do not."""
+    if cells.dtype != pl.String:
+        return 0, 0
+    present = cells.drop_nulls().str.strip_chars()
+    present = present.filter(present != "")
+    said = int(present.str.contains(_ZONED).sum())
+    return said, len(present) - said
+
+
+def repeated_values(cells: pl.Series) -> tuple[int, int]:
+    """How many values of a column stand there already in an earlier row, and the first row that repeats one, from 1."""
+    again = ~cells.is_first_distinct() & cells.is_not_null()
+    return int(again.sum()), int(again.arg_true()[0]) + 1 if again.any() else 0
+
+
+def nearly_the_id(look: Look) -> Seen | None:
+    """A column called like an id in which a few values stand twice; None without one, or where there is an id."""
+    for seen in () if look.ids else look.columns.values():
+        called_so = seen.type in ("string", "integer") and _ID.search(seen.name) and not seen.nulls
+        if called_so and _NEARLY * look.rows.height <= seen.distinct < look.rows.height:
+            return seen
+    return None
+
+
 def has_zone(cells: pl.Series) -> bool:
     """Whether instants say their zone themselves."""
     if isinstance(cells.dtype, pl.Datetime):
         return cells.dtype.time_zone is not None
     if cells.dtype != pl.String:
         return False
-    return bool(cells.drop_nulls().head(1_000).str.contains(r":\d{2}(\.\d+)?\s*(Z|z|[+-]\d{2}(:?\d{2})?)$").all())
+    return bool(cells.drop_nulls().head(1_000).str.contains(_ZONED).all())
 
 
 def positive_values(seen: Seen) -> tuple[str, ...]:
@@ -221,6 +261,15 @@ def _type_of(cells: pl.Series, present: pl.Series) -> ColumnType:
 def _leading_zeros(present: pl.Series) -> bool:
     """007 is a name, not a number."""
     return present.dtype == pl.String and bool(present.str.contains(r"^\s*0\d").any())
+
+
+def _runs_on(values: pl.Series) -> bool:
+    """Whether whole numbers that are all different leave few gaps: they count rows, and measure nothing."""
+    numbers = values.cast(pl.Int64, strict=False)
+    lowest, highest = numbers.min(), numbers.max()
+    if len(values) < _FEWEST_IN_A_ROW or not isinstance(lowest, int) or not isinstance(highest, int):
+        return False
+    return highest - lowest < 2 * len(values)
 
 
 def _is_entity(seen: Seen, height: int) -> bool:

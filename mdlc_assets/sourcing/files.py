@@ -66,13 +66,15 @@ def _read_parquet(name: str, content: bytes) -> pl.DataFrame:
 def _read_csv(name: str, content: bytes) -> pl.DataFrame:
     text = content.removeprefix(b"\xef\xbb\xbf")
     header = text.split(b"\n", 1)[0].strip()
+    if b"\x00" in text[:4096] or not header:
+        raise _not_csv(name)
     try:
         heading = header.decode("utf-8")
         names = next(csv.reader([heading], delimiter=_separator(heading)), [])
-    except (UnicodeDecodeError, csv.Error):
+    except UnicodeDecodeError:
+        raise _not_utf8(name, text) from None
+    except csv.Error:
         raise _not_csv(name) from None
-    if b"\x00" in text[:4096] or not header:
-        raise _not_csv(name)
     repeated = sorted({column for column in names if names.count(column) > 1})
     if repeated:
         raise LandingError(name, ", ".join(repeated), "the header names this column twice", "give each column one name")
@@ -83,9 +85,23 @@ def _read_csv(name: str, content: bytes) -> pl.DataFrame:
             infer_schema=False,
         )
     except _UNREADABLE as error:
+        if "utf-8" in str(error).lower():
+            raise _not_utf8(name, text) from None
         raise LandingError(
             name, "(file)", f"the CSV cannot be read ({_first_line(error)})", "correct or send it again"
         ) from None
+
+
+def _not_utf8(name: str, text: bytes) -> LandingError:
+    """Where the first bytes stand that are no UTF-8, and what programs call what is wanted."""
+    try:
+        text.decode("utf-8")
+        line = "(file)"
+    except UnicodeDecodeError as error:
+        line = f"line {text.count(bytes([10]), 0, error.start) + 1}"
+    return LandingError(
+        name, line, "this is not text in UTF-8", "save it as UTF-8 (in Excel: CSV UTF-8), not as Latin-1 or UTF-16"
+    )
 
 
 def _separator(heading: str) -> str:

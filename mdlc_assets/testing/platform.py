@@ -45,14 +45,14 @@ class SamplePlatform:
 
     def land(self, day: date, rows: pl.DataFrame, feed: str = "transactions", *, name: str = "") -> Path:
         """Put rows into the landing zone as the day's file, under the declared names or a source's own."""
-        path = self.home.landing / self.declaration.name / feed / (name or f"{day}.parquet")
+        path = self.home.landing / self.declaration.source.name / feed / (name or f"{day}.parquet")
         path.parent.mkdir(parents=True, exist_ok=True)
         rows.write_parquet(path)
         return path
 
     def land_bytes(self, name: str, content: bytes, feed: str = "transactions") -> Path:
         """Put a file of any content into the landing zone; the day stands in its name."""
-        path = self.home.landing / self.declaration.name / feed / name
+        path = self.home.landing / self.declaration.source.name / feed / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         return path
@@ -84,12 +84,12 @@ class SamplePlatform:
 
     def table(self, name: str, days: Sequence[date] | None = None) -> pl.DataFrame:
         """Rows of a table of the lake, of some days or of all that are there."""
-        table = self.loop.resources["lake"].table(self.declaration.name, name)
+        table = self.loop.resources["lake"].table(*self.declaration.place(name))
         return table.read(table.days() if days is None else days)
 
     def document(self, name: str, day: date) -> dict[str, Any]:
         """A report of a day, such as `quality_report`, `evaluation` or `open_loop_report`."""
-        found: dict[str, Any] = self.loop.resources["lake"].documents(self.declaration.name, name).read_document(day)
+        found: dict[str, Any] = self.loop.resources["lake"].documents(*self.declaration.place(name)).read_document(day)
         return found
 
     def check_windows(self, days: Sequence[date], *, close: float = 1e-9) -> None:
@@ -97,13 +97,17 @@ class SamplePlatform:
 
         Raises `AssertionError` naming feature, event and both values.
         """
-        lake, name = self.loop.resources["lake"], self.declaration.name
+        lake, declaration = self.loop.resources["lake"], self.declaration
         features = self.table("features", days)
         needed = days_needed(self.declaration, days[0], days[-1])
-        events = lake.table(name, "validated").read(needed, skip_absent=True)
+        events = lake.table(*declaration.place("validated")).read(needed, skip_absent=True)
         labelled = label_days_needed(self.declaration, days[0], days[-1])
-        there = set(lake.table(name, "labels").days())
-        labels = lake.table(name, "labels").read(sorted(there & set(labelled))) if there & set(labelled) else None
+        there = set(lake.table(*declaration.place("labels")).days())
+        labels = (
+            lake.table(*declaration.place("labels")).read(sorted(there & set(labelled)))
+            if there & set(labelled)
+            else None
+        )
         for feature, expected in window_oracle(self.declaration, events, labels, features).items():
             for key, found, right in zip(
                 features[self.declaration.dataset.id], features[feature], expected, strict=True

@@ -97,8 +97,8 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             try:
                 plan = protocol(lifecycle, day)
                 needed = plan.whole.days()
-                features = lake.table(name, "features").read(needed)
-                labels = lake.table(name, "labels").read(needed) if lifecycle.labels.column else None
+                features = lake.table(*lifecycle.place("features")).read(needed)
+                labels = lake.table(*lifecycle.place("labels")).read(needed) if lifecycle.labels.column else None
             except (TooEarlyError, DayAbsentError) as error:
                 raise dg.Failure(description=str(error), allow_retries=False) from None
             rows = training_rows(lifecycle, features, labels, plan, end_of(day))
@@ -135,7 +135,7 @@ def training_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
             except (TrainingDataError, RecipeError, ServiceError, ModelFileError, NoImageError) as error:
                 raise dg.Failure(description=f"as of {day}: {error}", allow_retries=False) from None
             learnt = ("features", "labels") if lifecycle.labels.column else ("features",)
-            digests = {table: lake.table(name, table).digest(plan.whole.days()) for table in learnt}
+            digests = {table: lake.table(*lifecycle.place(table)).digest(plan.whole.days()) for table in learnt}
             tags = {**candidate_tags(lifecycle, plan, digests), **where}
             version = registry.register(
                 name,

@@ -117,6 +117,7 @@ def candidate_tags(lifecycle: LifecycleDeclaration, plan: Protocol, digests: Map
         "mdlc.test": str(plan.test),
         "mdlc.refit": str(plan.refit),
         "mdlc.declaration": lifecycle.fingerprint(),
+        **({"mdlc.uses": lifecycle.uses} if lifecycle.uses else {}),
         "mdlc.algorithm": lifecycle.model.algorithm,
         **code_tags(),
         "mdlc.environment": environment_digest(),

@@ -20,7 +20,7 @@ def workflow_definitions(lifecycle: LifecycleDeclaration) -> dg.Definitions:
         jobs=[*jobs.values(), *by_person],
         schedules=[
             daily_catch_up(lifecycle, jobs["batch_inference"]),
-            *online_daily(lifecycle, jobs["online_day"], jobs["online_fill"]),
+            *([] if lifecycle.uses else online_daily(lifecycle, jobs["online_day"], jobs["online_fill"])),
             *([stream_watch(lifecycle, jobs["stream_lag"])] if "stream_lag" in jobs else []),
         ],
         sensors=lifecycle_sensors(lifecycle, jobs),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -65,6 +65,35 @@ def work_for(
     renew = _renewed(landed, done, inside)
     rebuild = None if renew else _reached(lifecycle, event_days, done)
     return Work(label_days, event_days, rebuild, waiting, renew)
+
+
+def work_with_used_data(
+    lifecycle: LifecycleDeclaration,
+    there: Arrivals,
+    done: Arrivals,
+    *,
+    scored: Collection[date],
+    made: Callable[[date], bool],
+) -> Work:
+    """The days to score and to judge, for a lifecycle that uses another's data.
+
+    `there` has a mark of the other's validated rows and labels of each day. A day is scored once its features were
+    `made` of those rows, not of a file that was replaced since; and judged when its labels have come or were
+    corrected, if it is among those `scored`.
+    """
+    inside = set(lifecycle.days(lifecycle.dataset.start, max(there.transactions, default=date.min)))
+    event_days, waiting = [], []
+    for day, mark in sorted(there.transactions.items()):
+        if day not in inside or done.transactions.get(day) == mark:
+            continue
+        if made(day):
+            event_days.append(day)
+        else:
+            waiting.append(f"{day} waits for its features, which {lifecycle.uses} makes")
+    label_days = [
+        day for day, mark in sorted(there.labels.items()) if done.labels.get(day) != mark and day in set(scored)
+    ]
+    return Work(label_days, event_days, None, waiting)
 
 
 def _renewed(landed: Arrivals, done: Arrivals, inside: Collection[date]) -> tuple[date, date] | None:

@@ -36,7 +36,10 @@ def daily_catch_up(lifecycle: LifecycleDeclaration, job: UnresolvedAssetJobDefin
             return dg.SkipReason(f"The dataset {lifecycle.name} ended on {end}.")
         if yesterday in lake.table(lifecycle.name, "decisions").days():
             return dg.SkipReason(f"{yesterday} was done already.")
-        if yesterday not in landing.feed(lifecycle.name, "transactions").days():
+        if lifecycle.uses and yesterday not in lake.table(*lifecycle.place("features")).days():
+            owner = lifecycle.owners.features
+            return dg.SkipReason(f"{lifecycle.uses} has no features of {yesterday} yet; their owner is {owner}.")
+        if not lifecycle.uses and yesterday not in landing.feed(lifecycle.name, "transactions").days():
             owner = lifecycle.owners.sourcing
             return dg.SkipReason(f"No file for {yesterday} has arrived; its owner is {owner}.")
         return dg.RunRequest(run_key=f"catch-up-{yesterday}", partition_key=yesterday.isoformat())

@@ -19,7 +19,7 @@ from mdlc_assets.resources.lake import Lake
 from mdlc_assets.resources.landing import LandingZone
 from mdlc_assets.resources.registry import Registry
 from mdlc_assets.resources.sagemaker.client import SageMaker
-from mdlc_assets.workflows.arrivals import Arrivals, work_for
+from mdlc_assets.workflows.arrivals import Arrivals, work_for, work_with_used_data
 from mdlc_assets.workflows.settling import settled
 from mdlc_assets.workflows.ticks import lasting_sensor
 
@@ -29,9 +29,10 @@ _LOOKED_AT_DAYS = 3
 def lifecycle_sensors(
     lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAssetJobDefinition]
 ) -> list[dg.SensorDefinition]:
-    """New files, days that quality stopped, a retraining that a monitor asked for, and the deployment of what was
-    approved."""
-    sensors = [_new_files(lifecycle, jobs), _stopped(lifecycle, jobs), _retrain(lifecycle, jobs)]
+    """New files (or new features of the lifecycle that is used), days that quality stopped, a retraining that a monitor
+    asked for, and the deployment of what was approved."""
+    arriving = _new_features(lifecycle, jobs) if lifecycle.uses else _new_files(lifecycle, jobs)
+    sensors = [arriving, _stopped(lifecycle, jobs), _retrain(lifecycle, jobs)]
     if lifecycle.deployment.real_time is not None:
         sensors.append(_deploy(lifecycle, jobs))
     return sensors
@@ -90,6 +91,52 @@ def _new_files(
     return new_files
 
 
+def _new_features(
+    lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAssetJobDefinition]
+) -> dg.SensorDefinition:
+    @lasting_sensor(
+        name=f"{lifecycle.name}_new_features",
+        jobs=[jobs[name] for name in ("batch_inference", "monitor") if name in jobs],
+        minimum_interval_seconds=30,
+        description=f"{lifecycle.uses} has made the features of a day, or its labels have come: scores the day, or "
+        "asks whether the model was right.",
+        tags={"mdlc/lifecycle": lifecycle.name},
+    )
+    def new_features(context: dg.SensorEvaluationContext, lake: Lake):  # type: ignore[no-untyped-def]
+        validated, features, labels, predicted = (
+            lake.table(*lifecycle.place(table)) for table in ("validated", "features", "labels", "batch_predictions")
+        )
+        events, labelled = validated.marks(), labels.marks() if lifecycle.labels.column else {}
+        if context.cursor is None:
+            # Switched on for the first time: what is there already is not news.
+            seen = Arrivals(_only(events, features.days()), labelled)
+        else:
+            seen = Arrivals(*(_from_text(json.loads(context.cursor)[part]) for part in ("transactions", "labels")))
+        work = work_with_used_data(
+            lifecycle,
+            Arrivals(events, labelled),
+            seen,
+            scored=predicted.days(),
+            made=lambda day: features.has(day) and features.written(day) >= validated.written(day),
+        )
+        cursor = json.dumps(
+            {
+                "transactions": _to_text({**seen.transactions, **_only(events, work.event_days)}),
+                "labels": _to_text({**seen.labels, **_only(labelled, work.label_days)}),
+            }
+        )
+        requests = [
+            _request(jobs["batch_inference"], day, f"features-{day}-{_digits(events[day])}") for day in work.event_days
+        ]
+        requests += [
+            _request(jobs["monitor"], day, f"labels-{day}-{_digits(labelled[day])}") for day in work.label_days
+        ]
+        skipped = None if requests else "; ".join(work.waiting[:3]) or f"{lifecycle.uses} has made nothing new."
+        return dg.SensorResult(run_requests=requests, skip_reason=skipped, cursor=cursor)
+
+    return new_features
+
+
 def _stopped(lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
     @lasting_sensor(
         name=f"{lifecycle.name}_stopped_days",
@@ -101,8 +148,8 @@ def _stopped(lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAsset
     def stopped_days(context: dg.SensorEvaluationContext, lake: Lake):  # type: ignore[no-untyped-def]
         # A day that its quarantine stopped has metrics and no report.
         reported, measured = (
-            lake.documents(lifecycle.name, "quality_report"),
-            lake.table(lifecycle.name, "daily_metrics"),
+            lake.documents(*lifecycle.place("quality_report")),
+            lake.table(*lifecycle.place("daily_metrics")),
         )
         days = sorted({*reported.days(), *measured.days()})[-_LOOKED_AT_DAYS:]
         reports = Record(lifecycle, lake).quality(days[-1], (days[-1] - days[0]).days + 1) if days else {}
@@ -211,6 +258,10 @@ def _up_to(landed: Arrivals, days: Iterable[date]) -> dict[date, str]:
 
 def _only(fingerprints: Mapping[date, str], days: Iterable[date]) -> dict[date, str]:
     return {day: fingerprints[day] for day in days if day in fingerprints}
+
+
+def _digits(mark: str) -> str:
+    return hashlib.sha256(mark.encode()).hexdigest()[:16]
 
 
 def _to_text(fingerprints: Mapping[date, str]) -> dict[str, str]:

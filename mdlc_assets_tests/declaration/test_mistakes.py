@@ -55,13 +55,7 @@ def _customers(column: str, *, entity: str = "customer_id", feed: str = "custome
         ("auc_roc: 0.75", "auc_rok: 0.75", "model.gate.floors", "'auc_rok'", "'auc_roc'"),
         ("may_lose: 0.02", "slices: {day: {}}", "model.gate.slices", "'day'", "evaluation.slices"),
         ("may_lose: 0.02", "calibration: [2, 1]", "model.gate.calibration", "[2.0, 1.0]", "lower bound first"),
-        (
-            "    gate:",
-            "    evaluation: {slices: {At Night: is_night = 1}}\n    gate:",
-            "slices",
-            "'At Night'",
-            "lower-case",
-        ),
+        ("{night: is_night", "{At Night: is_night", "slices", "'At Night'", "lower-case"),
         ("    gate:", "    calibrate: {method: platt, days: 21}\n    gate:", "calibrate.days", "21", "at least one"),
         ("name: payments_fraud", "name: Payments-Fraud", "name", "'Payments-Fraud'", "lower-case"),
     ],
@@ -100,10 +94,43 @@ def test_all_problems_come_at_once(tmp_path: Path) -> None:
         read_declaration(path)
 
 
-def test_a_missing_file_and_broken_yaml(tmp_path: Path) -> None:
-    with pytest.raises(DeclarationError, match="does not exist"):
-        read_declaration(tmp_path / "none.yaml")
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "file: the file does not exist (found nothing). Mend: check the path."),
+        (b"", "file: there are no fields in it (found nothing). Mend: write `name: ...`"),
+        (b"- a", "file: there are no fields in it (found list). Mend: write `name: ...`"),
+        (b"name: caf\xe9", "line 1: this is not text in UTF-8 (found other bytes). Mend: save it as UTF-8."),
+        (b"attributes: [", "(found the end of the file). Mend: close what was opened by [, { or a quote."),
+        (
+            b"a:\n\tb: 1",
+            "line 2: this is not YAML: found character that cannot start any token (found 'b: 1'). Mend: ind",
+        ),
+        (b"a: 'b\nc: d", "Mend: "),
+        (
+            b"a: {b: 1,\n  b: 2}",
+            "line 2: 'b' stands there twice, first on line 1 (found 'b: 2}'). Mend: keep one of the",
+        ),
+        (b"a: &x {b: 1}\nc: {<<: *x, d: 1}", "a: there is no such field"),
+    ],
+)
+def test_what_is_not_a_declaration_at_all(tmp_path: Path, content: bytes | None, said: str) -> None:
     path = tmp_path / "defs.yaml"
-    path.write_text("attributes: [")
-    with pytest.raises(DeclarationError, match="not YAML"):
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DeclarationError) as caught:
         read_declaration(path)
+    assert said in str(caught.value) and "Mend: " in str(caught.value)
+
+
+def test_a_folder_is_no_declaration(tmp_path: Path) -> None:
+    with pytest.raises(DeclarationError, match=r"this is no file \(found a folder\)\. Mend: name the file in it"):
+        read_declaration(tmp_path)
+
+
+def test_a_mistyped_field_is_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "defs.yaml"
+    path.write_text(_TEXT.replace("\n  features:", "\n  featurs:"))
+    with pytest.raises(DeclarationError, match="1 problem in the declaration") as caught:
+        read_declaration(path)
+    assert caught.value.problems[0].mend == "write 'features'"

@@ -22,7 +22,7 @@ _RUN = """
 import sys
 from datetime import date
 from pathlib import Path
-from mdlc_assets.definitions import lifecycle_files
+from mdlc_assets.declaration.files import lifecycle_files
 from mdlc_assets.demo.loop import open_loop
 from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import load_lifecycle

@@ -88,7 +88,7 @@ def test_lost_state_and_features_are_made_again_from_the_command_line(
     mdlc = [str(Path(sys.executable).parent / "mdlc"), "--home", str(tmp_path), "features", "rebuild"]
     ran = subprocess.run([*mdlc, "payments_fraud", "--last", "2018-05-31"], capture_output=True, text=True)
     assert ran.returncode == 1
-    assert f"has no validated rows. Choose days between {feed.days[0]} and {feed.days[-1]}" in ran.stderr
+    assert f"has no validated rows. Mend: choose days between {feed.days[0]} and {feed.days[-1]}" in ran.stderr
     ran = subprocess.run([*mdlc, "payments_fraud", "--first", "2018-03-01"], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert f"from {feed.days[0]} to {feed.days[-1]} are made again" in ran.stdout

@@ -114,7 +114,7 @@ def test_the_example_in_the_docs_works(payments_fraud: LifecycleDeclaration) -> 
         ({}, {"s": "sum(event_time)"}, "features.windows.0.aggregate.s", "needs numbers"),
         ({}, {"s": "mean(price)"}, "features.windows.0.aggregate.s", "no column price"),
         ({"x": "n_1d / n_2d"}, {"n": "count"}, "features.rows.x", "no column n_2d"),
-        ({"x": "is_fraud"}, {"n": "count"}, "features.rows.x", "no column is_fraud"),
+        ({"x": "is_fraud"}, {"n": "count"}, "features.rows.x", "'is_fraud' is the label"),
     ],
 )
 def test_mistakes_name_field_and_mend(

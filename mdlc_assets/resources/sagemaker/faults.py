@@ -16,7 +16,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
-from mdlc_assets.resources.aws import DENIED, EXPIRED, THROTTLED
+from mdlc_assets.resources.aws import DENIED, EXPIRED, PASSING, THROTTLED
 
 _LIMITS = frozenset({"ResourceLimitExceeded", "LimitExceeded", "LimitExceededException", "LimitExceededFault"})
 _ABSENT = frozenset({"ValidationException", "ValidationError", "ResourceNotFound", "ObjectNotFoundException"})
@@ -49,7 +49,7 @@ def absent(error: ClientError) -> bool:
 
 def passes(error: BaseException) -> bool:
     """Whether the same call may succeed later: throttled, busy, or not to be reached."""
-    return code_of(error) in THROTTLED or isinstance(error, _UNREACHED)
+    return code_of(error) in PASSING or isinstance(error, _UNREACHED)
 
 
 def told(error: Exception, client: Any, method: str, seconds: float) -> ServiceError | None:
@@ -63,6 +63,8 @@ def told(error: Exception, client: Any, method: str, seconds: float) -> ServiceE
             f"{service} throttled {permission} for {seconds:g} s ({code}). "
             "Mend: run fewer jobs at once, or ask AWS for a higher rate."
         )
+    if code in PASSING:
+        return ServiceError(f"{service} failed at {permission} for {seconds:g} s ({code}). Mend: run it again later.")
     if isinstance(error, _UNREACHED):
         return UnansweredError(
             f"{permission} was not answered for {seconds:g} s ({type(error).__name__}). "

@@ -10,13 +10,13 @@ from typing import Any
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from mdlc_assets.resources.aws import THROTTLED
+from mdlc_assets.resources.aws import PASSING
 from mdlc_assets.resources.streams.records import Batch, Record, Shard, StreamAwayError, refuse_large
 
 _MOST_RECORDS, _MOST_BYTES = 500, 5 << 20
 _MOST_READ = 10_000
 # Kinesis calls a rate so; the other is DynamoDB's word for a transaction that met another.
-_PASSING = THROTTLED | {"LimitExceededException", "TransactionConflictException"}
+_PASSING = PASSING | {"LimitExceededException", "TransactionConflictException"}
 
 
 class KinesisStream:
