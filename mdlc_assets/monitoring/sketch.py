@@ -72,7 +72,8 @@ def _of_texts(values: pl.Series, rows: int) -> Sketch:
     ordered = sorted(kept)
     weights = np.array([kept[name] for name in ordered], dtype=float) / max(1, rows)
     points = np.array(ordered, dtype=object)
-    return Sketch(rows, 1 - float(weights.sum()) if rows else 0.0, points, weights, 0.0, 0.0, text=True)
+    # From the counts: one less the sum of the shares can be less than nothing by a rounding.
+    return Sketch(rows, (rows - sum(numbers)) / max(1, rows), points, weights, 0.0, 0.0, text=True)
 
 
 def sketches(frame: pl.DataFrame, names: Iterable[str]) -> dict[str, Sketch]:
@@ -120,7 +121,8 @@ def from_table(table: pl.DataFrame) -> dict[str, Sketch]:
         table.select("column", "text", "rows", "missing", "mean", "deviation").iter_rows()
     ):
         at = np.array(texts[i].to_list(), dtype=object) if text else points[i].to_numpy()
-        found[name] = Sketch(rows, missing, at, weights[i].to_numpy(), mean, deviation, text)
+        # Older ones hold shares that are less than nothing by a rounding.
+        found[name] = Sketch(rows, max(0.0, missing), at, weights[i].to_numpy(), mean, deviation, text)
     return found
 
 

@@ -30,6 +30,7 @@ _LABEL = re.compile(
 _TIME = re.compile(r"(^|_)(time|timestamp|datetime|date|day|ts|when|at)($|_)")
 _YES = ("1", "true", "yes", "y", "t", "positive", "bad", "fraud", "failed", "churned")
 _FEWEST_ENTITIES = 10
+_FEWEST_IN_A_ROW = 30
 _NEARLY = 0.9
 _FEWEST_EVENTS_OF_ONE = 2.0
 
@@ -120,9 +121,9 @@ def look_at(rows: pl.DataFrame) -> Look:
         if seen.type in ("string", "integer")
         and seen.distinct == height
         and not seen.nulls
-        and (_ID.search(seen.name) or seen.type == "string")
+        and (_ID.search(seen.name) or seen.type == "string" or _runs_on(rows[seen.source]))
     ]
-    ids.sort(key=lambda seen: not _ID.search(seen.name))
+    ids.sort(key=lambda seen: (not _ID.search(seen.name), seen.type != "string"))
     two = [seen for seen in columns.values() if seen.distinct == 2 and seen.type != "timestamp"]
     zero_one = [seen for seen in two if set(seen.examples) == {"0", "1"}]
     labels = sorted(
@@ -248,6 +249,15 @@ def _type_of(cells: pl.Series, present: pl.Series) -> ColumnType:
 def _leading_zeros(present: pl.Series) -> bool:
     """007 is a name, not a number."""
     return present.dtype == pl.String and bool(present.str.contains(r"^\s*0\d").any())
+
+
+def _runs_on(values: pl.Series) -> bool:
+    """Whether whole numbers that are all different leave few gaps: they count rows, and measure nothing."""
+    numbers = values.cast(pl.Int64, strict=False)
+    lowest, highest = numbers.min(), numbers.max()
+    if len(values) < _FEWEST_IN_A_ROW or not isinstance(lowest, int) or not isinstance(highest, int):
+        return False
+    return highest - lowest < 2 * len(values)
 
 
 def _is_entity(seen: Seen, height: int) -> bool:

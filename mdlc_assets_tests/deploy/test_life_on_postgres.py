@@ -257,14 +257,14 @@ def test_a_worker_is_killed_in_the_midst_of_a_history(
     worker = server.until(lambda: _worker(server.instance, histories[_KILLED]))
     server.until(lambda: list((home.lake / _KILLED / "validated").glob("date=*/part-0.parquet")))
     os.kill(worker, signal.SIGKILL)
+    # The server goes on beside this process.
+    ran = [serial.run("labels", first, last), serial.run("history", first, last)]
+    assert all(one.success for one in ran), [one.error for one in ran]
     again = server.until(lambda: _retry(server.instance, histories[_KILLED]))
     server.succeeded(*both, histories[_OTHER], again)
     killed = server.instance.get_run_by_id(histories[_KILLED])
     assert killed is not None
     assert killed.status is dg.DagsterRunStatus.FAILURE
-
-    ran = [serial.run("labels", first, last), serial.run("history", first, last)]
-    assert all(one.success for one in ran), [one.error for one in ran]
     assert {name.split("/")[0] for name in _written(homes[0], _KILLED)} >= set(_DATA)
     _agree(homes)
 
@@ -286,13 +286,13 @@ def test_code_location_and_daemon_are_killed_with_all_runs_in_the_midst_of_train
         process.wait(30)
     assert not [worker for worker in workers if _lives(worker)]
     server.start_runs()
+    assert serial.run("train", days[_DAYS - 1]).success
     again = [server.until(lambda run=run: _retry(server.instance, run)) for run in trained]
     server.succeeded(*again)
     for run in trained:
         said = [log.message for log in server.instance.all_logs(run)]
         assert any("has no process of this run" in one and "as failed" in one for one in said), said[-3:]
 
-    assert serial.run("train", days[_DAYS - 1]).success
     registry = Registry(tracking_uri=server.tracking, artifact_root=str(server.home.mlflow_artifacts))
     (expected,) = serial.resources["registry"].history(_KILLED)
     for name in (_KILLED, _OTHER):
@@ -316,14 +316,15 @@ def test_a_worker_is_killed_between_scores_and_decisions(
     worker = server.until(lambda: _worker(server.instance, batches[_KILLED]))
     server.until(lambda: (home.lake / _KILLED / "batch_predictions" / f"date={scored[0]}").is_dir())
     os.kill(worker, signal.SIGKILL)
+    ran = [serial.run("approve", config=approved(_KILLED)), serial.run("batch_inference", *scored)]
     again = server.until(lambda: _retry(server.instance, batches[_KILLED]))
     server.succeeded(*approvals, batches[_OTHER], again)
     # Only what was decided is judged, so the labels come after it.
-    server.succeeded(*(server.launch(name, "monitor", *scored) for name in (_KILLED, _OTHER)))
-
-    ran = [serial.run("approve", config=approved(_KILLED))]
-    ran += [serial.run(workflow, *scored) for workflow in ("batch_inference", "monitor")]
+    monitors = [server.launch(name, "monitor", *scored) for name in (_KILLED, _OTHER)]
+    ran.append(serial.run("monitor", *scored))
+    server.succeeded(*monitors)
     assert all(one.success for one in ran), [one.error for one in ran]
+
     assert {name.split("/")[0] for name in _written(homes[0], _KILLED)} >= set(_SCORES)
     _agree(homes)
     registry = Registry(tracking_uri=server.tracking, artifact_root=str(server.home.mlflow_artifacts))

@@ -136,6 +136,23 @@ def test_a_value_never_seen_before_is_told_without_naming_it() -> None:
     assert "secret" not in str(document)
 
 
+def test_a_text_without_gaps_is_compared_whatever_its_shares_round_to() -> None:
+    """Of 150 rows the shares of some sixty names add up to a little more than one, what is missing to less than 0."""
+
+    def names(i: int) -> list[str]:
+        generator = np.random.default_rng(i)
+        return [f"v{number}" for number in generator.integers(0, 60, 150)]
+
+    made = [_sketch(names(i)) for i in range(40)]
+    assert all(one["x"].missing == 0.0 for one in made)
+    old = to_table(made[0]).with_columns(missing=pl.lit(-2.220446049250313e-16))
+    assert from_table(old)["x"].missing == 0.0
+    found = _watch(names, days=28)
+    for i in range(28, 40):
+        document = found.day(_day(i), made[i])
+        assert np.isfinite(document["columns"]["x"]["distance"])
+
+
 def test_too_few_days_say_so() -> None:
     document = _watch(days=6).day(_day(6), _sketch(_gamma(6)))
     assert not document["columns"]

@@ -142,3 +142,21 @@ def test_the_written_test_of_a_forecast_holds(tmp_path: Path) -> None:
     assert _new(tmp_path, _hours(tmp_path, _TODAY), "--number").exit_code == 0
     written = runpy.run_path(str(_written(tmp_path).parent / "test_flow.py"))
     written["test_good_days_become_features"]()
+
+
+def test_numbers_that_count_the_rows_are_the_id(tmp_path: Path) -> None:
+    """A column called `visit` that runs from 1 is no feature: it drifts by nature."""
+    first = datetime.combine(_TODAY, datetime.min.time(), UTC) - timedelta(days=30)
+    rows = range(30 * 40)
+    table = {
+        "visit": [row + 1 for row in rows],
+        "began": [(first + timedelta(minutes=36 * row)).isoformat() for row in rows],
+        "minutes": [20 + row * 7 % 13 for row in rows],
+        "bought": [int(row * 7 % 13 > 6) for row in rows],
+    }
+    pl.DataFrame(table).write_csv(tmp_path / "visits.csv")
+    ran = _new(tmp_path, tmp_path / "visits.csv")
+    assert ran.exit_code == 0, ran.output
+    found = read_declaration(_written(tmp_path))
+    assert found.dataset.id == "visit"
+    assert not any("visit" in name for name in found.features.names())
