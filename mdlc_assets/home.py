@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 from pathlib import Path
+
+# Dagster's own default, but for its class: only the home knows where its folder is.
+_EVENT_LOG = """event_log_storage:
+  module: mdlc_assets.resources.event_log
+  class: BatchedEventLog
+  config:
+"""
 
 
 class HomeError(OSError):
@@ -28,7 +35,7 @@ class Home:
         return self.root / "dagster"
 
     def prepare(self) -> None:
-        """Make DAGSTER_HOME, with `dagster.yaml` from the checkout or from the wheel."""
+        """Make DAGSTER_HOME, with `dagster.yaml` from the checkout or from the wheel, and where its events go."""
         try:
             self.dagster.mkdir(parents=True, exist_ok=True)
             (self.root / "mlflow").mkdir(exist_ok=True)
@@ -38,7 +45,8 @@ class Home:
             ) from None
         package = Path(__file__).parent
         settings = next(path for path in (package.parent / "dagster.yaml", package / "dagster.yaml") if path.exists())
-        shutil.copyfile(settings, self.dagster / "dagster.yaml")
+        events = json.dumps(str(self.dagster / "history" / "runs"))
+        (self.dagster / "dagster.yaml").write_text(f"{settings.read_text()}{_EVENT_LOG}    base_dir: {events}\n")
 
     @property
     def lake(self) -> Path:
