@@ -22,6 +22,34 @@ directory_type = "project"
 [tool.dg.project]
 root_module = "my_project"
 """
+_SECOND = """type: mdlc_assets.ModelLifecycle
+attributes:
+  name: second
+  description: Another model on the same data.
+  owners: team:second
+  uses: my_model
+  model:
+    algorithm: logistic_regression
+    windows: {train_days: 20, gap_days: 7, test_days: 7}
+    gate: {floors: {auc_roc: 0.6}}
+  decisions:
+    rules: [{name: high, when: score > 0.9, decide: look, reason: It is high.}]
+    actions: {look: A person looks., leave: Nothing.}
+    otherwise: leave
+"""
+_DEFINITIONS = """from pathlib import Path
+
+import dagster as dg
+
+from mdlc_assets.definitions import embedded_resources
+from mdlc_assets.home import Home
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    found = dg.load_from_defs_folder(path_within_project=Path(__file__).parent)
+    return dg.Definitions.merge(found, dg.Definitions(resources=embedded_resources(Home())))
+"""
 
 
 @pytest.mark.slow
@@ -35,6 +63,16 @@ def test_dg_finds_the_component_and_writes_a_declaration_that_loads(tmp_path: Pa
     assert load_lifecycle(written).declaration.name == "my_model"
     assert "#" in written.read_text()
 
+    # A second one on its data, in a project that binds the resources.
+    second = written.parents[1] / "second" / "defs.yaml"
+    second.parent.mkdir()
+    second.write_text(_SECOND)
+    (tmp_path / "src" / "my_project" / "definitions.py").write_text(_DEFINITIONS)
+    _dg(tmp_path, "check", "defs")
+    second.write_text(_SECOND.replace("uses: my_model", "uses: my_modle"))
+    with pytest.raises(AssertionError, match="write 'my_model'"):
+        _dg(tmp_path, "check", "defs")
+
 
 @pytest.mark.parametrize(("folder", "name"), [("churn", "churn"), ("Churn-EU", "churn_eu"), ("2nd", "model_2nd")])
 def test_the_folder_gives_the_name(tmp_path: Path, folder: str, name: str) -> None:
@@ -47,7 +85,7 @@ def _dg(project: Path, *arguments: str) -> str:
     ran = subprocess.run(
         [_DG, *arguments],
         cwd=project,
-        env={"PATH": f"{Path(_DG).parent}:/usr/bin:/bin", "HOME": str(project), "COLUMNS": "400"},
+        env={"PATH": f"{Path(_DG).parent}:/usr/bin:/bin", "HOME": str(project), "COLUMNS": "400", "PYTHONPATH": "src"},
         capture_output=True,
         text=True,
         timeout=300,

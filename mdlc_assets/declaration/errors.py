@@ -69,7 +69,7 @@ def _explain_one(item: Mapping[str, Any], model: type[BaseModel]) -> Problem:
     kind = item["type"]
     value = _shorten(item.get("input"))
     message, mend = str(item["msg"]), "correct the value"
-    if kind == "declaration":
+    if "mend" in context:
         message, mend = context["message"], context["mend"]
         if context["field"]:
             field, value = ".".join([*place, context["field"]]), context["value"]
@@ -105,7 +105,7 @@ def _follow(schema: Mapping[str, Any], node: Any, part: str | int | None) -> Any
     while isinstance(node, dict):
         if "$ref" in node:
             node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
-        elif any(key in node for key in ("anyOf", "oneOf")):
+        elif "properties" not in node and any(key in node for key in ("anyOf", "oneOf")):
             choices = node.get("anyOf") or node["oneOf"]
             node = next((c for c in choices if c.get("type") != "null"), {})
         else:

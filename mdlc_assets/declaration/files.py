@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -76,7 +77,20 @@ def folders_there() -> list[str]:
 
 def _there() -> list[Path]:
     beside = _beside.get()
-    return [*(sorted(beside.glob("*/defs.yaml")) if beside else []), *lifecycle_files()]
+    near = sorted(beside.glob("*/defs.yaml")) if beside else []
+    return list(dict.fromkeys([*near, *lifecycle_files(), *_of_a_dagster_project()]))
+
+
+def _of_a_dagster_project() -> list[Path]:
+    """The components of the `dg` project that the process was started in: Dagster hands over what one says, no place."""
+    settings = Path("pyproject.toml")
+    try:
+        said = tomllib.loads(settings.read_text(encoding="utf-8"))["tool"]["dg"]["project"]
+    except (OSError, KeyError, ValueError):
+        return []
+    module = str(said.get("defs_module") or f"{said.get('root_module', '')}.defs")
+    folders = [Path(root, *module.split(".")) for root in ("src", ".")]
+    return sorted(path for folder in folders for path in folder.rglob("defs.yaml"))
 
 
 def _name_in(path: Path) -> str:

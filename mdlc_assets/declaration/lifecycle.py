@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from mdlc_assets.declaration.base import Declared, duration_name, refuse
 from mdlc_assets.declaration.dataset import Dataset, Labels
@@ -26,7 +26,14 @@ from mdlc_assets.declaration.quality import Quality
 from mdlc_assets.declaration.rules import Decisions
 from mdlc_assets.declaration.shape import fit_to_labels, refuse_misfits
 from mdlc_assets.declaration.stream import Stream
-from mdlc_assets.declaration.uses import STAGES, TABLES, refuse_absent_entity, refuse_what_needs_own_data, with_parts_of
+from mdlc_assets.declaration.uses import (
+    STAGES,
+    TABLES,
+    may_be_used,
+    refuse_absent_entity,
+    refuse_what_needs_own_data,
+    with_parts_of,
+)
 
 _NAME = re.compile(r"^[a-z][a-z0-9_]{1,40}$")
 _SAME_ANSWER = {"features": {"engine", "spark_above"}}
@@ -34,6 +41,9 @@ _SAME_ANSWER = {"features": {"engine", "spark_above"}}
 
 class LifecycleDeclaration(Declared):
     """Everything a team says about one model, from raw files to decisions."""
+
+    # Dagster and editors judge the YAML by the schema, before what is used has been put in.
+    model_config = ConfigDict(json_schema_extra=may_be_used)
 
     name: str
     description: str

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from mdlc_assets.declaration.lifecycle import LifecycleDeclaration
-from mdlc_assets.declaration.uses import PARTS
 
 SHIPPED = Path(__file__).parent / "lifecycle.schema.json"
 
@@ -16,9 +15,6 @@ def declaration_schema() -> dict[str, Any]:
     """The schema of a component file: `type`, and the declaration under `attributes`."""
     attributes = LifecycleDeclaration.model_json_schema()
     definitions = attributes.pop("$defs")
-    own = [part for part in attributes["required"] if part in PARTS]
-    attributes["required"] = [part for part in attributes["required"] if part not in PARTS]
-    attributes["anyOf"] = [{"required": own}, {"required": ["uses"]}]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A lifecycle of mdlc_assets",

@@ -23,6 +23,13 @@ TABLES = frozenset(
 """What the used lifecycle keeps for all, beside the feeds of its attributes."""
 
 
+def may_be_used(schema: dict[str, Any]) -> None:
+    """In the JSON schema: what is always needed may be another's."""
+    own = [part for part in schema["required"] if part in PARTS]
+    schema["required"] = [part for part in schema["required"] if part not in PARTS]
+    schema["anyOf"] = [{"required": own}, {"required": ["uses"]}]
+
+
 def with_parts_of(said: Mapping[str, Any], source: LifecycleDeclaration) -> dict[str, Any]:
     """The declaration as it was written, with the parts of the lifecycle that it uses."""
     taken = dict(said)
