@@ -82,7 +82,7 @@ def _there() -> list[Path]:
 
 
 def _of_a_dagster_project() -> list[Path]:
-    """The components of the `dg` project that the process was started in: Dagster hands over what one says, no place."""
+    """The components of the `dg` project that the process was started in: Dagster hands over their content alone."""
     settings = Path("pyproject.toml")
     try:
         said = tomllib.loads(settings.read_text(encoding="utf-8"))["tool"]["dg"]["project"]

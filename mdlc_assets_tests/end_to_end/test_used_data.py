@@ -206,6 +206,7 @@ def test_features_are_made_once_and_every_model_lives_its_own_life(shop: Shop) -
     assert sorted(made) == [str(day) for day in _DAYS]
 
 
+@pytest.mark.slow  # It goes on from the one above.
 def test_a_day_that_its_checks_refused_is_not_scored_elsewhere(shop: Shop) -> None:
     """The blocking check ran in a run of the used lifecycle; its features lie in the lake all the same."""
     linear, day = shop.loops["visits_linear"], _DAYS[-1]
