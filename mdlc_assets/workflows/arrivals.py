@@ -83,6 +83,17 @@ def overtaken(
     }
 
 
+def judged_too_early(
+    asked: Iterable[date], labels: Mapping[date, float], scores: Mapping[date, float]
+) -> dict[date, float]:
+    """Of the days whose labels have come those that were scored only afterwards, so that nothing could be judged: files
+    and labels lay there together, say. With the moment since which they can be.
+
+    `labels` and `scores` have when a day's rows were written last, of those that are there.
+    """
+    return {day: scores[day] for day in asked if day in labels and day in scores and scores[day] >= labels[day]}
+
+
 def work_with_used_data(
     lifecycle: LifecycleDeclaration,
     there: Arrivals,

@@ -19,7 +19,7 @@ from mdlc_assets.resources.lake import Lake
 from mdlc_assets.resources.landing import LandingZone
 from mdlc_assets.resources.registry import Registry
 from mdlc_assets.resources.sagemaker.client import SageMaker
-from mdlc_assets.workflows.arrivals import Arrivals, overtaken, work_for, work_with_used_data
+from mdlc_assets.workflows.arrivals import Arrivals, judged_too_early, overtaken, work_for, work_with_used_data
 from mdlc_assets.workflows.settling import settled
 from mdlc_assets.workflows.ticks import lasting_sensor
 
@@ -47,7 +47,7 @@ def _new_files(
         minimum_interval_seconds=30,
         description="A file landed or was replaced: runs its day, labels first since features need them, and makes "
         "the features again of later days that reach it. A day that failed because the run of the day before was "
-        "killed and came behind it is run again.",
+        "killed and came behind it is run again, and labels that came before the scores are looked at again.",
         tags={"mdlc/lifecycle": lifecycle.name},
     )
     def new_files(context: dg.SensorEvaluationContext, lake: Lake, landing: LandingZone):  # type: ignore[no-untyped-def]
@@ -80,6 +80,8 @@ def _new_files(
             for day in work.event_days
         ]
         requests += _overtaken(lifecycle, lake, jobs["batch_inference"], context.instance, done.transactions)
+        if lifecycle.labels.column:
+            requests += _judged_too_early(lifecycle, lake, jobs["monitor"], context.instance, done.labels)
         mark = hashlib.sha256(cursor.encode()).hexdigest()[:16]
         if work.rebuild:
             reason = f"the file of {work.event_days[0]} is new or was replaced"
@@ -262,6 +264,26 @@ def _overtaken(
     late = overtaken(recent, written, {day: features.written(day) for day in made})
     return [
         _request(job, day, f"again-{day}-{_digits(str(since))}")
+        for day, since in late.items()
+        if _failed_last(instance, job.name, day)
+    ]
+
+
+def _judged_too_early(
+    lifecycle: LifecycleDeclaration,
+    lake: Lake,
+    job: UnresolvedAssetJobDefinition,
+    instance: dg.DagsterInstance,
+    asked: Iterable[date],
+) -> list[dg.RunRequest]:
+    """Of the last days whose labels have come those again that failed since they were not scored yet."""
+    judged = lake.documents(lifecycle.name, "closed_loop_report")
+    labels, scores = (lake.table(lifecycle.name, table) for table in ("labels", "batch_predictions"))
+    left = [day for day in sorted(asked)[-_OVERTAKEN_DAYS:] if not judged.has(day) and scores.has(day)]
+    written = {day: labels.written(day) for day in left if labels.has(day)}
+    late = judged_too_early(left, written, {day: scores.written(day) for day in left})
+    return [
+        _request(job, day, f"labels-again-{day}-{_digits(str(since))}")
         for day, since in late.items()
         if _failed_last(instance, job.name, day)
     ]

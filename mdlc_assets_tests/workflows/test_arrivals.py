@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.workflows.arrivals import Arrivals, overtaken, work_for
+from mdlc_assets.workflows.arrivals import Arrivals, judged_too_early, overtaken, work_for
 
 _START = date(2018, 4, 1)
 _NOTHING = Arrivals({}, {})
@@ -78,3 +78,10 @@ def test_days_that_ran_before_the_features_they_follow_from() -> None:
     assert overtaken(_days(3), behind, {first: 9.0, second: 11.0}) == {third: 11.0}
     assert overtaken(_days(4), behind, {first: 9.0, second: 11.0, third: 12.0}) == {}, "nothing of the fourth came"
     assert fourth not in overtaken(_days(4), {**behind, fourth: 5.0}, {first: 9.0})
+
+
+def test_days_whose_labels_came_before_their_scores() -> None:
+    first, second, third = _days(3)
+    labels = {first: 5.0, second: 5.0, third: 5.0}
+    assert judged_too_early(_days(3), labels, {first: 9.0, second: 2.0}) == {first: 9.0}
+    assert judged_too_early(_days(3), {}, {first: 9.0}) == {}

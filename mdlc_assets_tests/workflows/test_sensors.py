@@ -17,6 +17,7 @@ from mdlc_assets.demo.feed import SimulatedFeed
 from mdlc_assets.demo.loop import open_loop
 from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import ModelLifecycle
+from mdlc_assets_tests.realtime.parts import approve, register
 
 _NAME = "payments_fraud"
 
@@ -125,6 +126,30 @@ def test_days_that_overtook_a_killed_run_are_run_again(tmp_path: Path, payments_
     loop.run("batch_inference", third)
     assert asked_again() == []
     assert features() == feed.days
+
+
+@pytest.mark.slow
+def test_labels_that_lay_there_with_their_events_are_looked_at_again(
+    tmp_path: Path, payments_fraud: LifecycleDeclaration
+) -> None:
+    home = Home(tmp_path)
+    feed = SimulatedFeed(home.landing, payments_fraud, 10)
+    loop = open_loop(ModelLifecycle(payments_fraud), home)
+    ticker = Ticker(tmp_path, payments_fraud, loop.instance)
+    approve(loop.resources["registry"], payments_fraud, register(loop.resources["registry"], payments_fraud, 1))
+    for day in (feed.days[0], feed.days[7]):
+        feed.deliver(day)
+    feed.deliver_labels(feed.days[0])
+    tick = ticker.sensor("new_files")
+    assert _asked(tick)[:2] == [("monitor", str(feed.days[0])), ("batch_inference", str(feed.days[0]))]
+
+    assert "batch_predictions has no data" in loop.run("monitor", feed.days[0]).error
+    assert _asked(ticker.sensor("new_files", tick.cursor)) == [], "it would fail again"
+    loop.run("batch_inference", feed.days[0])
+    assert _asked(ticker.sensor("new_files", tick.cursor)) == [("monitor", str(feed.days[0]))]
+    judged = loop.run("monitor", feed.days[0])
+    assert judged.success, judged.error
+    assert _asked(ticker.sensor("new_files", tick.cursor)) == []
 
 
 def test_what_a_backfill_brought_in_is_not_news(ticker: Ticker, payments_fraud: LifecycleDeclaration) -> None:
