@@ -37,11 +37,12 @@ class DeclarationError(ValueError):
 
 def use_one_of(name: str, known: Sequence[str]) -> str:
     """The mend for a name that is none of those known: the one that was meant, as far as that can be told."""
-    close = _closest(name, known)
+    close = closest(name, known)
     return f"write {close!r}" if close else f"use one of {', '.join(known) or 'none'}"
 
 
-def _closest(name: str, known: Sequence[str]) -> str:
+def closest(name: str, known: Sequence[str]) -> str:
+    """The known name that is most like this one; empty where none is near."""
     return next(iter(difflib.get_close_matches(name, known, n=1)), "")
 
 
@@ -59,7 +60,7 @@ def _meant(item: Mapping[str, Any], model: type[BaseModel]) -> tuple[tuple[str |
     place = item["loc"]
     if item["type"] != "extra_forbidden":
         return place, ""
-    return place, _closest(str(place[-1]), _fields_at(model, place[:-1]))
+    return place, closest(str(place[-1]), _fields_at(model, place[:-1]))
 
 
 def _explain_one(item: Mapping[str, Any], model: type[BaseModel]) -> Problem:
