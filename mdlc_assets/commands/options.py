@@ -38,4 +38,14 @@ class _Zone(click.ParamType):
         self.fail(f"there is no zone {value!r}. Mend: write {close!r}, or another of that kind.", param, ctx)
 
 
+class OneOf(click.Choice[str]):
+    """A choice that proposes the one that was meant."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        from mdlc_assets.declaration.errors import closest
+
+        said, close = super().get_invalid_choice_message(value, ctx), closest(str(value), list(self.choices))
+        return f"{said.rstrip('.')}. Mend: write {close!r}." if close else said
+
+
 DURATION, ZONE = _Duration(), _Zone()
