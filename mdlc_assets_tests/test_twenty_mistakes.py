@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -354,6 +355,15 @@ def test_each_is_said_with_where_what_and_mend(place: Place, mistake: Mistake) -
     assert command == mistake.command
     assert " ".join(shown.split()) in " ".join(said.split()), said
     assert all(part in " ".join(shown.split()) for part in (mistake.where, mistake.what, mistake.mend))
+
+
+@pytest.mark.parametrize(("make", "mend"), [(_half_with_zone, "--zone UTC"), (_ids_twice, "--id -")])
+def test_an_option_that_is_proposed_does_mend(place: Place, make: Callable[[Place], None], mend: str) -> None:
+    make(place)
+    ran = _mdlc(f"{_NEW} {mend} --into mended")
+    assert ran.exit_code == 0, ran.output
+    place.rest.callback(shutil.rmtree, place.root / "mended")
+    place.rest.callback(shutil.rmtree, place.root / ".mdlc" / "landing" / "fresh")
 
 
 def _shown(mistake: Mistake) -> tuple[str, str]:

@@ -14,6 +14,7 @@ import click
 
 from mdlc_assets.commands.answer import answer, for_scripts
 from mdlc_assets.commands.new_used import start_on_used_data
+from mdlc_assets.commands.options import DURATION, ZONE
 
 if TYPE_CHECKING:
     from mdlc_assets.declaration import LifecycleDeclaration
@@ -34,18 +35,28 @@ _LIVED_DAYS = 7
 )
 @click.option("--uses", help="No data of its own: another lifecycle whose dataset, labels and features it takes.")
 @click.option("--time", help="The column with the instant of each event.")
-@click.option("--zone", help="Zone of instants written without one, such as Europe/Brussels [default: UTC].")
+@click.option("--zone", type=ZONE, help="Zone of instants written without one, such as Europe/Brussels [default: UTC].")
 @click.option("--id", "identity", help="The column that identifies an event; `-` when there is none.")
 @click.option("--label", help="The column that says what really happened.")
 @click.option("--positive", multiple=True, help="The value of the label that counts as 1; may be given again.")
 @click.option("--number", is_flag=True, help="The label is a quantity that is to be foretold, not 1 or 0.")
 @click.option("--anomalies", is_flag=True, help="Nobody says what was right: learn what is usual, without a label.")
-@click.option("--label-delay", help="How long after the event labels are known: 7d, 2w [default: seen in the data].")
+@click.option(
+    "--label-delay",
+    type=DURATION,
+    help="How long after the event labels are known: 7d, 2w [default: seen in the data].",
+)
 @click.option(
     "--entity", multiple=True, help="Whose event it is: a machine, a shop ...; may be given again; `-` for none."
 )
 @click.option("--owner", default="team:my-team", show_default=True, help="Who is called when something is wrong.")
-@click.option("--days", default=400, show_default=True, help="Start with at most so many days, the newest.")
+@click.option(
+    "--days",
+    type=click.IntRange(min=1),
+    default=400,
+    show_default=True,
+    help="Start with at most so many days, the newest.",
+)
 @click.option("--into", type=click.Path(path_type=Path), default=Path("lifecycles"), show_default=True)
 @click.option("--yes", is_flag=True, help="Ask nothing; take what the data suggest. So does --json.")
 @for_scripts
@@ -208,7 +219,6 @@ def _refuse_unknown_feed(declaration: LifecycleDeclaration, feed: str) -> None:
 
 
 def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Choices:
-    from mdlc_assets.declaration.base import parse_duration
     from mdlc_assets.scaffold.days import instants
     from mdlc_assets.scaffold.label_times import label_times
     from mdlc_assets.scaffold.look import DataError, day_first, has_zone, positive_values, with_zone
@@ -235,7 +245,7 @@ def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Cho
             "write the zone with each, or name that of the others with --zone, such as --zone UTC",
         )
     if not options["zone"] and ask and not has_zone(look.rows[when.source]):
-        zone = click.prompt("In which zone are these times?", default="UTC")
+        zone = click.prompt("In which zone are these times?", default="UTC", type=ZONE)
     if options["anomalies"]:
         return _without_label(name, look, options, when.name, zone, ask=ask)
     label = options["label"] or _ask_label(look, when.name, bool(options["number"]), ask)
@@ -259,9 +269,9 @@ def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Cho
     identity, entities = _identify(look, options, taken, ask=ask)
     times = instants(look.rows, when.source, zone)
     come = label_times(look, times, truth, zone)
-    delay = parse_duration(options["label_delay"]) if options["label_delay"] else come.delay
-    if ask and not options["label_delay"]:
-        delay = parse_duration(click.prompt("How long after the event is the label known?", default=f"{delay.days}d"))
+    delay = come.delay if options["label_delay"] is None else options["label_delay"]
+    if ask and options["label_delay"] is None:
+        delay = click.prompt("How long after the event is the label known?", default=f"{delay.days}d", type=DURATION)
     return Choices(
         name=name,
         time=when.name,
@@ -271,7 +281,7 @@ def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Cho
         id=identity,
         entities=entities,
         zone=zone,
-        delay=max(delay, timedelta(0)),
+        delay=delay,
         weekly=come.weekly,
         one_weekday=come.one_weekday,
         came=come.column,

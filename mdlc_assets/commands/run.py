@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mdlc_assets.commands.answer import answer, for_scripts, work
+from mdlc_assets.commands.options import OneOf
 
 if TYPE_CHECKING:
     from mdlc_assets.declaration import LifecycleDeclaration
@@ -28,7 +29,7 @@ _WORKFLOWS = (
 
 @click.command()
 @click.argument("lifecycle")
-@click.argument("workflows", nargs=-1, required=True, type=click.Choice(_WORKFLOWS))
+@click.argument("workflows", nargs=-1, required=True, type=OneOf(_WORKFLOWS))
 @click.option("--day", type=_DAY, help="One day; the same as --first and --last.")
 @click.option(
     "--first", type=_DAY, help="First day [default: all landed days; the last for train and batch_inference]."

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mdlc_assets.declaration.base import Declared, Duration, refuse
+from mdlc_assets.declaration.errors import closest
 
 ColumnType = Literal["integer", "float", "boolean", "string", "timestamp"]
 
@@ -185,9 +186,14 @@ class Dataset(Declared):
     def _known_columns(self) -> Dataset:
         for role, name in (("id", self.id), ("time", self.time)):
             if name not in self.columns:
+                close = closest(name, list(self.columns))
                 raise refuse(
                     f"`{role}: {name}` is not among the dataset's columns",
-                    f"declare {name!r} under columns, or name one of {', '.join(self.columns)}",
+                    f"write {close!r}, or declare {name!r} under columns"
+                    if close
+                    else f"declare {name!r} under columns, or name one of {', '.join(self.columns)}",
+                    field=role,
+                    value=name,
                 )
         if self.columns[self.time].type != "timestamp":
             raise refuse(

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+
+# How a person calls what pydantic wants.
+_WANTED = {
+    "int": "a whole number, such as 7",
+    "float": "a number, such as 0.5",
+    "bool": "true or false",
+    "date": "a date, such as 2024-12-31",
+    "date_from_datetime": "a date, such as 2024-12-31",
+    "string": "text",
+    "list": "a list, such as [a, b]",
+    "dict": "fields below it, each as `name: value`",
+    "model": "fields below it, each as `name: value`",
+}
 
 
 @dataclass(frozen=True)
@@ -37,11 +51,12 @@ class DeclarationError(ValueError):
 
 def use_one_of(name: str, known: Sequence[str]) -> str:
     """The mend for a name that is none of those known: the one that was meant, as far as that can be told."""
-    close = _closest(name, known)
+    close = closest(name, known)
     return f"write {close!r}" if close else f"use one of {', '.join(known) or 'none'}"
 
 
-def _closest(name: str, known: Sequence[str]) -> str:
+def closest(name: str, known: Sequence[str]) -> str:
+    """The known name that is most like this one; empty where none is near."""
     return next(iter(difflib.get_close_matches(name, known, n=1)), "")
 
 
@@ -59,7 +74,7 @@ def _meant(item: Mapping[str, Any], model: type[BaseModel]) -> tuple[tuple[str |
     place = item["loc"]
     if item["type"] != "extra_forbidden":
         return place, ""
-    return place, _closest(str(place[-1]), _fields_at(model, place[:-1]))
+    return place, closest(str(place[-1]), _fields_at(model, place[:-1]))
 
 
 def _explain_one(item: Mapping[str, Any], model: type[BaseModel]) -> Problem:
@@ -81,13 +96,15 @@ def _explain_one(item: Mapping[str, Any], model: type[BaseModel]) -> Problem:
         message, value, mend = "the field is missing", "nothing", f"add `{place[-1]}: ...`"
     elif kind in {"literal_error", "enum"}:
         message, mend = "the value is not one of those allowed", f"use one of {context['expected']}"
+        close = closest(str(item.get("input")), re.findall("'([^']*)'", context["expected"]))
+        mend = f"write {close!r}; there are {context['expected']}" if close else mend
     elif kind in {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}:
         (name, bound), *_ = context.items()
         words = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}[name]
         message, mend = "the value is out of range", f"write a number {words} {bound}"
     elif kind.endswith(("_type", "_parsing")):
-        wanted = kind.removesuffix("_type").removesuffix("_parsing").replace("_", " ")
-        message, mend = "the value has the wrong type", f"write a {wanted}"
+        wanted = kind.removesuffix("_type").removesuffix("_parsing")
+        message, mend = "the value has the wrong type", f"write {_WANTED.get(wanted, 'a ' + wanted.replace('_', ' '))}"
     return Problem(field, value, message, mend)
 
 

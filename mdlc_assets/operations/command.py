@@ -19,11 +19,16 @@ def doctor(as_json: bool) -> None:
     SNS topic, tables, streams and metrics that the environment names, and on AWS at the permissions. Exit code 0
     when all is well, 1 when something is wrong.
     """
-    from mdlc_assets.home import Home
-    from mdlc_assets.operations.doctor import examine
+    from mdlc_assets.home import Home, HomeError
+    from mdlc_assets.operations.doctor import Finding, examine
 
     wrong, found = 0, []
-    for finding in examine(Home(), os.environ):
+    try:
+        findings = examine(Home(), os.environ)
+    except HomeError as error:  # Nothing else can be looked at.
+        text, _, mend = str(error).partition(" Mend: ")
+        findings = iter([Finding("home", f"{text} It cannot be written.", mend.rstrip("."))])
+    for finding in findings:
         wrong += not finding.good
         found.append(asdict(finding))
         if not as_json:

@@ -87,9 +87,26 @@ def _read_csv(name: str, content: bytes) -> pl.DataFrame:
     except _UNREADABLE as error:
         if "utf-8" in str(error).lower():
             raise _not_utf8(name, text) from None
+        _refuse_ragged(name, text.decode("utf-8"), len(names))
         raise LandingError(
             name, "(file)", f"the CSV cannot be read ({_first_line(error)})", "correct or send it again"
         ) from None
+
+
+def _refuse_ragged(name: str, text: str, columns: int) -> None:
+    """The first line with more cells than the header names."""
+    rows = csv.reader(io.StringIO(text), delimiter=_separator(text.split("\n", 1)[0]))
+    try:
+        wide = next((len(row), rows.line_num) for row in rows if len(row) > columns)
+    except (StopIteration, csv.Error):
+        return
+    cells, line = wide
+    raise LandingError(
+        name,
+        f"line {line}",
+        f"it has {cells} cells, and the header names {columns} columns",
+        "put text that holds the separator in double quotes",
+    ) from None
 
 
 def _not_utf8(name: str, text: bytes) -> LandingError:

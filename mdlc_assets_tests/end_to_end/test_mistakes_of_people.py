@@ -152,6 +152,7 @@ def test_no_champion_yet(platform: SamplePlatform, workflow: str) -> None:
         (("rollback", "--reason", "bad", "--approver", "a@b.co"), "no earlier champion"),
         (("run", "payments", "history"), "there is no lifecycle 'payments'; there are"),
         (("run", "payments_fraud", "histroy"), "'histroy' is not one of 'history'"),
+        (("run", "payments_fraud", "histroy"), "Mend: write 'history'."),
         (("run", "payments_fraud", "history", "--day", "1.4.2018"), "does not match the format '%Y-%m-%d'"),
         (("land", "payments_fraud", "none.csv"), "none.csv: there is no such file or folder. Mend: check the path"),
         (("validate", "none.yaml"), "the file does not exist (found nothing). Mend: check the path"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 from botocore.stub import Stubber
 from click.testing import CliRunner, Result
 
@@ -70,10 +71,13 @@ def test_a_short_token_is_no_protection(tmp_path: Path) -> None:
     assert found["exposure"]["says"] == "MDLC_TOKEN has 4 characters"
 
 
-def test_a_home_that_is_a_file_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("below", ["", "home"])
+def test_a_home_that_is_a_file_is_told(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("")
-    _, found = _doctor(tmp_path / "file" / "home")
-    assert "cannot be written" in found["home"]["says"]
+    ran, found = _doctor(tmp_path / "file" / below)
+    assert ran.exit_code == 1
+    assert "is a file, not a folder. It cannot be written." in found["home"]["says"]
+    assert found["home"]["mend"] == "name another, or move the file"
 
 
 def test_a_lake_that_is_not_there_is_told(s3_root: str, tmp_path: Path) -> None:

@@ -160,3 +160,41 @@ def test_numbers_that_count_the_rows_are_the_id(tmp_path: Path) -> None:
     found = read_declaration(_written(tmp_path))
     assert found.dataset.id == "visit"
     assert not any("visit" in name for name in found.features.names())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ("--label-delay", "7"),
+            "'7' is not a duration. Mend: write a whole number and a unit: 90s, 15m, 1h, 7d or 2w.",
+        ),
+        (("--zone", "Europe/Brusels"), "there is no zone 'Europe/Brusels'. Mend: write 'Europe/Brussels'"),
+        (("--days", "0"), "0 is not in the range x>=1"),
+    ],
+)
+def test_options_that_cannot_be_read(tmp_path: Path, options: tuple[str, str], said: str) -> None:
+    ran = _new(tmp_path, _hours(tmp_path, _TODAY), *options)
+    assert ran.exit_code == 2
+    assert f"Invalid value for '{options[0]}': {said}" in ran.stderr
+
+
+def test_answers_that_cannot_be_read_are_asked_again(tmp_path: Path) -> None:
+    data = _hours(tmp_path, _TODAY)
+    rows = pl.read_csv(data).with_columns(pl.col("Time").str.replace(r"\+00:00$", ""), late=pl.int_range(pl.len()) % 2)
+    rows.write_csv(data)
+    command = ["new", "flow", "--data", str(data), "--into", str(tmp_path / "lifecycles")]
+    ran = CliRunner().invoke(main, command, input="\nCET+1\nAsia/Tokyo\n\n-\n-\nsoon\n2w\n")
+    assert ran.exit_code == 0, ran.output
+    assert "there is no zone 'CET+1'" in ran.output and "'soon' is not a duration" in ran.output
+    found = read_declaration(_written(tmp_path))
+    assert found.dataset.sources["files"].time_zone == "Asia/Tokyo"
+    assert found.labels.delay == timedelta(days=14)
+
+
+def test_a_line_with_more_cells_than_columns_is_named(tmp_path: Path) -> None:
+    data = tmp_path / "notes.csv"
+    data.write_text("at,note,bad\n2024-03-01,fine,0\n2024-03-02,late, again,1\n")
+    ran = _new(tmp_path, data)
+    assert ran.exit_code == 1
+    assert "notes.csv: line 3: it has 4 cells, and the header names 3 columns. Mend: put text that holds" in ran.stderr
