@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Dagster's own default, but for its class: only the home knows where its folder is.
@@ -16,6 +19,18 @@ _EVENT_LOG = """event_log_storage:
 
 class HomeError(OSError):
     """A home folder that cannot be one."""
+
+
+@contextmanager
+def alone(place: Path) -> Iterator[None]:
+    """While a database at `place` is opened: of several processes one makes its tables, and the others wait.
+
+    Where two make them at once, Dagster's and MLflow's own are left as nobody can open them again.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.with_name(f".{place.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class Home:
@@ -46,7 +61,12 @@ class Home:
         package = Path(__file__).parent
         settings = next(path for path in (package.parent / "dagster.yaml", package / "dagster.yaml") if path.exists())
         events = json.dumps(str(self.dagster / "history" / "runs"))
-        (self.dagster / "dagster.yaml").write_text(f"{settings.read_text()}{_EVENT_LOG}    base_dir: {events}\n")
+        text, file = f"{settings.read_text()}{_EVENT_LOG}    base_dir: {events}\n", self.dagster / "dagster.yaml"
+        if not file.exists() or file.read_text() != text:
+            # Whole or not at all: another command may be about to read it.
+            part = file.with_name(f".dagster.yaml.{os.getpid()}")
+            part.write_text(text)
+            part.replace(file)
 
     @property
     def lake(self) -> Path:

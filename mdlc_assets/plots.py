@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette (2008).
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7F7F7F"
+_MOST_TICKS = 9
 
 
 def new_figure(width: float = 7, height: float = 2.6) -> tuple[Figure, Axes]:
@@ -30,12 +31,17 @@ def new_figure(width: float = 7, height: float = 2.6) -> tuple[Figure, Axes]:
 
 
 def by_day(axes: Axes) -> None:
-    """Let the horizontal axis show days, written short: the month once, then day numbers."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    """Let the horizontal axis show the days of what was drawn, written short: the month once, then day numbers."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter, DateLocator, DayLocator
 
-    locator = AutoDateLocator(minticks=4, maxticks=9)
+    first, last = axes.dataLim.intervalx
+    locator: DateLocator = AutoDateLocator(minticks=4, maxticks=_MOST_TICKS)
+    if 0 <= last - first < _MOST_TICKS:
+        # Few days are not filled up with hours, nor one with years.
+        locator = DayLocator()
+        axes.set_xlim(first - 0.5, last + 0.5)
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.xaxis.set_major_formatter(DateFormatter("%Y-%b-%d") if first == last else ConciseDateFormatter(locator))
 
 
 def dates(days: Sequence[date]) -> np.ndarray:

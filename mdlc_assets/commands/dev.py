@@ -47,6 +47,11 @@ def dev(port: int, reload: bool, mlflow: bool) -> None:
     refuse_taken_port(_HOST, port)
     home = Home()
     home.prepare()
+    if not (home.dagster / "history").exists():
+        from mdlc_assets.demo.loop import open_instance
+
+        # Dagster's processes would all make the tables of a fresh home.
+        open_instance(home).dispose()
     environment = {**os.environ, "DAGSTER_HOME": str(home.dagster), "MDLC_HOME": str(home.root)}
     pages = _serve_pages(home.reports, port + 1)
     environment |= {"MDLC_DAGSTER_URL": f"http://{_HOST}:{port}", "MDLC_REPORTS_URL": pages}
@@ -131,9 +136,14 @@ def _free_port(wanted: int) -> int:
 
 def _make_tables(address: str) -> None:
     """MLflow's server and a first run that both made its tables would be in each other's way."""
-    if not Path(address.removeprefix("sqlite:///")).exists():
-        click.echo("MLflow's tables are made, once.")
-        subprocess.run([sys.executable, "-W", "ignore", "-m", "mlflow", "db", "upgrade", address], capture_output=True)
+    from mdlc_assets.home import alone
+
+    file = Path(address.removeprefix("sqlite:///"))
+    with alone(file):
+        if not file.exists():
+            click.echo("MLflow's tables are made, once.")
+            command = [sys.executable, "-W", "ignore", "-m", "mlflow", "db", "upgrade", address]
+            subprocess.run(command, capture_output=True)
 
 
 def _mlflow_server(address: str, port: int) -> list[str]:

@@ -95,6 +95,7 @@ def new(
     write_schema(into)
     comment = f"Check a change with: mdlc validate {folder / 'defs.yaml'}"
     (folder / "defs.yaml").write_text(as_text(found.attributes, "../lifecycle.schema.json", comment), encoding="utf-8")
+    _refuse_what_does_not_load(folder / "defs.yaml")
     (folder / f"test_{name}.py").write_text(test_text(found.declaration), encoding="utf-8")
     for day, rows in _progress(found.days.items(), "landing days", quiet=as_json):
         land_day(landing, day, rows)
@@ -179,6 +180,20 @@ def land(lifecycle: str, data: Path, feed: str, replace: bool, add: bool, as_jso
     answer(as_json, {**document, "left_out": rows.height - count, "after_end": beyond}, words)
 
 
+def _refuse_what_does_not_load(path: Path) -> None:
+    """The file as it stands there, looked at as every later command will; what is wrong does not stay."""
+    from mdlc_assets.declaration import DeclarationError
+    from mdlc_assets.lifecycle import load_lifecycle
+
+    try:
+        load_lifecycle(path)
+    except DeclarationError as error:
+        path.unlink()
+        raise click.ClickException(
+            f"{error}\n`mdlc new` wrote this itself and took it away again. Mend: name columns otherwise in the data."
+        ) from None
+
+
 def _refuse_unknown_feed(declaration: LifecycleDeclaration, feed: str) -> None:
     from mdlc_assets.declaration.errors import use_one_of
 
@@ -195,7 +210,8 @@ def _refuse_unknown_feed(declaration: LifecycleDeclaration, feed: str) -> None:
 def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Choices:
     from mdlc_assets.declaration.base import parse_duration
     from mdlc_assets.scaffold.days import instants
-    from mdlc_assets.scaffold.look import DataError, day_first, has_zone, label_delay, positive_values, with_zone
+    from mdlc_assets.scaffold.label_times import label_times
+    from mdlc_assets.scaffold.look import DataError, day_first, has_zone, positive_values, with_zone
     from mdlc_assets.scaffold.propose import Choices
 
     time = options["time"] or _ask("Which column is the time?", look.times, ask)
@@ -242,8 +258,8 @@ def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Cho
     taken = {when.name, truth.name}
     identity, entities = _identify(look, options, taken, ask=ask)
     times = instants(look.rows, when.source, zone)
-    seen_delay = label_delay(times, look.rows[truth.source])
-    delay = parse_duration(options["label_delay"]) if options["label_delay"] else seen_delay
+    come = label_times(look, times, truth, zone)
+    delay = parse_duration(options["label_delay"]) if options["label_delay"] else come.delay
     if ask and not options["label_delay"]:
         delay = parse_duration(click.prompt("How long after the event is the label known?", default=f"{delay.days}d"))
     return Choices(
@@ -256,6 +272,9 @@ def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Cho
         entities=entities,
         zone=zone,
         delay=max(delay, timedelta(0)),
+        weekly=come.weekly,
+        one_weekday=come.one_weekday,
+        came=come.column,
         owner=options["owner"],
     )
 

@@ -12,7 +12,7 @@ import dagster as dg
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.definitions import build_definitions, embedded_resources
-from mdlc_assets.home import Home
+from mdlc_assets.home import Home, alone
 from mdlc_assets.lifecycle import ModelLifecycle
 from mdlc_assets.workflows.jobs import job_name
 
@@ -111,8 +111,17 @@ def open_loop(lifecycle: ModelLifecycle, home: Home) -> Loop:
         lifecycle.declaration,
         build_definitions([lifecycle], home=home),
         embedded_resources(home),
-        dg.DagsterInstance.from_config(str(home.dagster)),
+        open_instance(home),
     )
+
+
+def open_instance(home: Home) -> dg.DagsterInstance:
+    """Dagster's state below a home that is prepared."""
+    with alone(home.dagster / "tables"):
+        instance = dg.DagsterInstance.from_config(str(home.dagster))
+        # The log of events makes its tables when it is first asked.
+        instance.event_log_storage.get_maximum_record_id()
+    return instance
 
 
 def _report(workflow: str, partition: str, result: dg.ExecuteInProcessResult) -> Ran:

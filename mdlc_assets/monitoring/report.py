@@ -124,7 +124,7 @@ def _links(lifecycle: LifecycleDeclaration, found: Figures, around: Surroundings
         ("verdict", "retrain_decision"),
     ):
         day = found.day - timedelta(days=lifecycle.labels.delay_days if asset == "closed_loop_report" else 0)
-        links.append((f"Asset: {text}", f"{dagster}/assets/{name}/{asset}?partition={day}"))
+        links.append((f"Asset: {text}", f"{dagster}/assets/{'/'.join(lifecycle.place(asset))}?partition={day}"))
     version = found.model["version"]
     if version:
         links.append((f"MLflow: version {version}", f"{around.mlflow_url}/#/models/{name}/versions/{version}"))

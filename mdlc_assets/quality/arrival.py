@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -16,6 +16,9 @@ from mdlc_assets.quality.metrics import ARRIVED
 
 ARRIVED_IN_TIME, LABELS_DUE = "arrived_in_time", "labels_due"
 _DAY = timedelta(days=1)
+# Beyond what is expected: a feed that is ill for a week is a history that is brought in by then.
+_LONG_AGO = timedelta(days=7)
+_TOGETHER = timedelta(hours=6)
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,41 @@ def is_open_ended(lifecycle: LifecycleDeclaration) -> bool:
     return lifecycle.dataset.end is None
 
 
+def is_backfill(lifecycle: LifecycleDeclaration, day: date, came: Callable[[date], float | None]) -> bool:
+    """Whether the day's files came together with those of days long past: a history brought in, no feed that is late.
+
+    `came` says when the last file of a day came, in seconds since 1970; None without files.
+    """
+    own = came(day)
+    if own is None:
+        return False
+    instant = datetime.fromtimestamp(own, UTC)
+    # The newest day whose file, had it come now, would have been long overdue.
+    oldest = (instant - lifecycle.dataset.fresh_within - _LONG_AGO).date()
+    beside = (day - _DAY, day + _DAY) if day <= oldest else (oldest,)
+    others = [came(other) for other in beside]
+    return any(other is not None and abs(other - own) <= _TOGETHER.total_seconds() for other in others)
+
+
 def judge_arrival(
-    lifecycle: LifecycleDeclaration, day: date, today: Mapping[Metric, float], history: History
+    lifecycle: LifecycleDeclaration,
+    day: date,
+    today: Mapping[Metric, float],
+    history: History,
+    *,
+    backfill: bool = False,
 ) -> RuleResult:
-    """How long after the day began its last file came, against `dataset.fresh_within`. It warns only."""
+    """How long after the day began its last file came, against `dataset.fresh_within`. It warns only.
+
+    Nobody waited for the days of a backfill, so none of them is late.
+    """
     hours = today.get(("", ARRIVED, ""))
     if hours is None:
         return skipped(ARRIVED_IN_TIME, "warn", f"it is not known when the files of {day} came")
     within = lifecycle.dataset.fresh_within
+    if backfill and hours > within / timedelta(hours=1):
+        why = f"it is of a backfill, whose files came together, those of {day} {hours:,.0f} hours after the day began"
+        return skipped(ARRIVED_IN_TIME, "warn", why)
     text = (
         f"the last file of {day} came {hours:,.0f} hours after the day began; expected within {duration_name(within)}"
     )

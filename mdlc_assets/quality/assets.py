@@ -143,10 +143,11 @@ def _quality_report(lifecycle: LifecycleDeclaration) -> dg.AssetsDefinition:
         days = days_in_run(context)
         reports = lake.documents(lifecycle.name, "quality_report")
         history = read_history(lifecycle, lake, days[0])
+        feed = landing.feed(lifecycle.name, "transactions")
         stopped = []
         for day in days:
             try:
-                found = day_data(lifecycle, lake, landing, day)
+                found = day_data(lifecycle, lake, landing, feed, day)
             except LandingError as error:
                 raise dg.Failure(str(error), allow_retries=False) from None
             document = judge_day(lifecycle, day, found, history)

@@ -1,6 +1,6 @@
 """Blocking asset checks: what is stored fits its schema, little is in quarantine, each day rule holds."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import dagster as dg
@@ -8,7 +8,7 @@ import dagster as dg
 from mdlc_assets.asset_style import asset_key, days_in_run, days_of, has_own_event, read_once
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.quality import Severity
-from mdlc_assets.quality.history import History
+from mdlc_assets.quality.history import NOT_JUDGED, History
 from mdlc_assets.quality.metrics import refused_by_rule, shown_reasons
 from mdlc_assets.quality.quarantined import much_refused_before
 from mdlc_assets.quality.report import DayRule, day_rules, result_of
@@ -101,6 +101,7 @@ def report_checks(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
     def check_report(context: dg.AssetCheckExecutionContext, lake: Lake) -> Iterator[CheckEvent]:
         reports = lake.documents(lifecycle.name, "quality_report")
         failed: dict[str, list[str]] = {rule.name: [] for rule in rules}
+        unjudged: dict[str, list[str]] = {rule.name: [] for rule in rules}
         worst = {rule.name: rule.severity for rule in rules}
         days = days_in_run(context)
         for day in days:
@@ -111,13 +112,17 @@ def report_checks(lifecycle: LifecycleDeclaration) -> dg.AssetChecksDefinition:
                 text = result.text if result else "the report is older than the rule. Mend: run it again"
                 if not passed:
                     failed[rule.name].append(f"{day}: {text}")
+                if passed and text.startswith(NOT_JUDGED):
+                    unjudged[rule.name].append(f"{day}: {text}")
                 observed = result.observed if result else None
                 severity = result.severity if result else rule.severity
                 worst[rule.name] = "stop" if severity == "stop" and not passed else worst[rule.name]
                 if has_own_event(passed, days):
                     yield _evaluation(key, rule.name, passed, text, day.isoformat(), severity, observed)
         for rule in rules:
-            yield _summary(key, replace(rule, severity=worst[rule.name]), failed[rule.name], len(days))
+            yield _summary(
+                key, replace(rule, severity=worst[rule.name]), failed[rule.name], len(days), unjudged[rule.name]
+            )
 
     return check_report
 
@@ -166,8 +171,13 @@ def _evaluation(
     )
 
 
-def _summary(key: dg.AssetKey, rule: DayRule, failed: list[str], days: int) -> dg.AssetCheckResult:
+def _summary(
+    key: dg.AssetKey, rule: DayRule, failed: list[str], days: int, unjudged: Sequence[str] = ()
+) -> dg.AssetCheckResult:
     words = f"holds on all {days} days" if days > 1 else "holds"
+    if unjudged:
+        # One of them for all: they mostly say the same.
+        words = f"{words}, {len(unjudged)} not judged. {unjudged[0]}" if days > 1 else unjudged[0].partition(": ")[2]
     if failed:
         words = f"broken on {len(failed)} of {days} days. " if days > 1 else "broken. "
     return dg.AssetCheckResult(

@@ -17,6 +17,7 @@ from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.quality import Severity
 
 STOPPED_DAYS_REMEMBERED = 30
+NOT_JUDGED = "not judged"
 _LONGEST_LOOK_BACK = 60  # of an entity rule
 
 Metric = tuple[str, str, str]
@@ -122,7 +123,7 @@ def remembered_days(lifecycle: LifecycleDeclaration, first: date) -> list[date]:
 
 def skipped(rule: str, severity: Severity, why: str) -> RuleResult:
     """The rule cannot judge the day."""
-    return RuleResult(rule, severity, True, None, f"not judged: {why}")
+    return RuleResult(rule, severity, True, None, f"{NOT_JUDGED}: {why}")
 
 
 def kept(rule: str, severity: Severity, observed: float, what: str) -> RuleResult:

@@ -8,7 +8,7 @@ from datetime import date
 import polars as pl
 
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.quality.arrival import DueLabels, due_day, is_open_ended
+from mdlc_assets.quality.arrival import DueLabels, due_day, is_backfill, is_open_ended
 from mdlc_assets.quality.entities import entity_columns, entity_values
 from mdlc_assets.quality.history import DayFacts, History, remembered_days
 from mdlc_assets.quality.metrics import arrival_hours, as_mapping, refused_by_rule
@@ -28,8 +28,13 @@ def arrived_hours(lifecycle: LifecycleDeclaration, feed: LandingFeed, day: date)
     return arrival_hours(day, arrived) if arrived is not None else None
 
 
-def day_data(lifecycle: LifecycleDeclaration, lake: Lake, landing: LandingZone, day: date) -> DayData:
-    """All that the rules look at of the day itself. Raises `LandingError` for a file of another dataset."""
+def day_data(
+    lifecycle: LifecycleDeclaration, lake: Lake, landing: LandingZone, events: LandingFeed, day: date
+) -> DayData:
+    """All that the rules look at of the day itself; `events` is the feed of its own files.
+
+    Raises `LandingError` for a file of another dataset.
+    """
     quality, name = lifecycle.quality, lifecycle.name
     others: dict[str, OtherDataset | None] = {}
     for reference in quality.references:
@@ -42,6 +47,7 @@ def day_data(lifecycle: LifecycleDeclaration, lake: Lake, landing: LandingZone, 
         as_mapping(lake.table(name, "daily_metrics").read_day(day)),
         others,
         _due_labels(lifecycle, lake, day),
+        is_open_ended(lifecycle) and is_backfill(lifecycle, day, events.arrived),
     )
 
 

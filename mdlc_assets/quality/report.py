@@ -66,6 +66,7 @@ class DayData:
     metrics: Mapping[Metric, float] = field(default_factory=dict)
     others: Mapping[str, OtherDataset | None] = field(default_factory=dict)
     due: DueLabels | None = None
+    backfill: bool = False
 
 
 def day_rules(lifecycle: LifecycleDeclaration) -> list[DayRule]:
@@ -145,7 +146,7 @@ def judge_day(lifecycle: LifecycleDeclaration, day: date, found: DayData, histor
     if quality.labels and found.due:
         results.append(judge_labels(quality.labels, lifecycle, day, found.due, history))
     if is_open_ended(lifecycle):
-        results.append(judge_arrival(lifecycle, day, found.metrics, history))
+        results.append(judge_arrival(lifecycle, day, found.metrics, history, backfill=found.backfill))
     results.append(judge_quarantined(quality.max_quarantined, validated.height, found.refused, day, history))
     passed = all(result.passed for result in results if result.severity == "stop")
     broken = frozenset(result.rule for result in results if not result.passed)

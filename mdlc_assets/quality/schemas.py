@@ -7,10 +7,14 @@ the check's own Boolean output.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 
-import pandera.polars as pa
+with warnings.catch_warnings():
+    # Where Spark is installed, Pandera loads what it has for pandas on Spark, which we do not use.
+    warnings.filterwarnings("ignore", message="PySpark does not yet", category=FutureWarning)
+    import pandera.polars as pa
 import polars as pl
 from pandera.constants import CHECK_OUTPUT_KEY
 from pandera.errors import SchemaErrors

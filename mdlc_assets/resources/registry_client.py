@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mdlc_assets.home import alone
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,10 +29,10 @@ def open_client(uri: str) -> MlflowClient:
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    file = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
     try:
-        return MlflowClient(uri, uri)
+        with alone(file) if file else nullcontext():
+            return MlflowClient(uri, uri)
     except MlflowException as error:
         if _OLDER not in str(error):
             raise

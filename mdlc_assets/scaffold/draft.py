@@ -183,7 +183,12 @@ def _notes(
         )
     counted = f"{positives:,} numbers" if said.number else f"{positives:,} rows count as 1"
     if said.label:
-        notes.append(f"label {look.columns[said.label].source}: {counted}; known {said.delay.days}d later")
+        how = "once a week, all of them " if said.weekly else ""
+        notes.append(f"label {look.columns[said.label].source}: {counted}; known {how}{said.delay.days}d later")
+        if said.came:
+            notes.append(f"{look.columns[said.came].source} says when labels came: it is left out of the events")
+        if said.one_weekday:
+            notes.append("only events of one weekday have a label: the model learns from those, and scores all")
     else:
         notes.append("no label: what is usual is learnt, and each event scored by how unlike it is")
     if said.id is None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
 from mdlc_assets.declaration.dataset import ColumnType
 from mdlc_assets.sourcing.cells import read_cells
+from mdlc_assets.sourcing.declared import RESERVED
 from mdlc_assets.sourcing.files import LandingError, read_file
 
 _ENDINGS = (".parquet", ".csv", ".csv.gz", ".jsonl", ".ndjson")
@@ -154,7 +153,8 @@ def day_first(look: Look) -> str | None:
 def decimal_comma(look: Look) -> str | None:
     """A column of numbers such as 12,50, which is text to whoever reads it by the point; None without one."""
     for seen in look.columns.values():
-        if seen.type == "string" and seen.examples and all(_WITH_COMMA.match(text) for text in seen.examples):
+        examples = [text for text in seen.examples if text.strip()]
+        if seen.type == "string" and examples and all(_WITH_COMMA.match(text) for text in examples):
             present = look.rows[seen.source].drop_nulls().str.strip_chars()
             if present.filter(present != "").str.contains(_WITH_COMMA.pattern).all():
                 return seen.source
@@ -212,21 +212,6 @@ def positive_values(seen: Seen) -> tuple[str, ...]:
     )
 
 
-def label_delay(times: pl.Series, labels: pl.Series) -> timedelta:
-    """How long labels take, from the newest events having none yet; a day when all have one.
-
-    Instants and labels of the same rows. Rounded up to days.
-    """
-    if labels.dtype == pl.String:
-        labels = pl.select(pl.when(labels.str.strip_chars() != "").then(labels)).to_series()
-    known = times.filter(labels.is_not_null())
-    if known.is_empty() or labels.null_count() == 0:
-        return timedelta(days=1)
-    newest, labelled = times.max(), known.max()
-    assert isinstance(newest, datetime) and isinstance(labelled, datetime)
-    return timedelta(days=max(1, math.ceil((newest - labelled) / timedelta(days=1))))
-
-
 def _seen(name: str, cells: pl.Series) -> Seen:
     present = cells.drop_nulls()
     if present.dtype == pl.String:
@@ -234,7 +219,10 @@ def _seen(name: str, cells: pl.Series) -> Seen:
     type_ = _type_of(cells, present)
     values, _ = read_cells(cells, type_)
     found = values.drop_nulls()
-    examples = found.cast(pl.String).value_counts(sort=True).head(6)
+    # Of yes and no, what stands there: whoever names one of them means the cell, and not true.
+    worded = type_ == "boolean" and present.dtype == pl.String
+    shown = present.str.strip_chars().str.to_lowercase() if worded else found.cast(pl.String)
+    examples = shown.value_counts(sort=True).head(6)
     texts = sorted(examples.to_series(0).to_list())
     return Seen(name, cells.name, type_, values.null_count(), found.n_unique(), tuple(texts))
 
@@ -281,13 +269,13 @@ def _is_entity(seen: Seen, height: int) -> bool:
 
 
 def _our_names(sources: Sequence[str]) -> dict[str, str]:
-    """Lower-case names with underscores, each once, for any names in files."""
+    """Lower-case names with underscores, each once and none of the lake's own, for any names in files."""
     ours: dict[str, str] = {}
     for source in sources:
         spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", source.strip())
         name = re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_") or "column"
         name = f"c_{name}" if name[0].isdigit() else name
-        while name in ours.values():
+        while name in ours.values() or name in RESERVED:
             name += "_"
         ours[source] = name
     return ours

@@ -35,6 +35,12 @@ class Choices:
     zone: str = "UTC"
     delay: timedelta = timedelta(days=1)
     owner: str = "team:my-team"
+    weekly: bool = False
+    """Labels come once a week."""
+    one_weekday: bool = False
+    """Only the events of one weekday have a label."""
+    came: str = ""
+    """The column that says when each label came; nothing can learn from it."""
     windows_of: tuple[str, ...] = ()
     """Columns with windows that are nobody's: what all rows share."""
 
@@ -75,7 +81,7 @@ def propose(look: Look, said: Choices, span: Span, *, quiet_days: bool = False, 
     """
     windows = model_windows(said, span)
     identity = said.id or MADE_ID
-    kept = [seen for seen in look.columns.values() if seen.name != said.label]
+    kept = [seen for seen in look.columns.values() if seen.name not in (said.label, said.came)]
     columns = {seen.name: _column(seen, said) for seen in kept}
     if said.id is None:
         columns = {identity: {"type": "string", "unique": True}, **columns}
@@ -84,6 +90,8 @@ def propose(look: Look, said: Choices, span: Span, *, quiet_days: bool = False, 
     if said.label:
         source["columns"][said.label] = look.columns[said.label].source
         source["labels_inline"] = True
+    if said.came:
+        source["ignore"] = [look.columns[said.came].source]
     if said.zone != "UTC":
         source["time_zone"] = said.zone
     if said.id is None:
@@ -174,6 +182,8 @@ def model_windows(said: Choices, span: Span) -> dict[str, int]:
     rate = span.positives / max(1, span.days)
     # A number is judged on whole weeks: a few days on end are too alike to tell a good forecast.
     test = max(7 if said.number else 3, min(90, usable // 3, math.ceil(_POSITIVES_TO_JUDGE_BY / max(rate, 1e-9))))
+    if said.one_weekday:  # Other spans would hold more of these days now, and fewer another time.
+        test = math.ceil(test / 7) * 7
     train = min(180, usable - test - max(1, usable // 10))
     if not said.label:
         test = max(3, min(14, usable // 4))
@@ -209,7 +219,7 @@ def _words(label: Seen, positive: Sequence[str]) -> str:
 
 
 def _features(look: Look, said: Choices) -> dict[str, Any]:
-    left_out = {said.time, said.label, said.id, *said.entities}
+    left_out = {said.time, said.label, said.came, said.id, *said.entities}
     entities = (*said.entities, *said.windows_of)
     free = [seen for seen in look.columns.values() if seen.name not in left_out]
     numbers = [seen for seen in free if seen.type in ("integer", "float")]

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from mdlc_assets.declaration import LifecycleDeclaration, Problem
 from mdlc_assets.declaration.dataset import Source
 
-_RESERVED = ("_source_file", "_source_row", "_unreadable", "known_at", "rule", "reason")
+RESERVED = ("_source_file", "_source_row", "_unreadable", "known_at", "rule", "reason")
 
 
 def sourcing_problems(lifecycle: LifecycleDeclaration) -> list[Problem]:
@@ -23,7 +23,7 @@ def _column_problems(lifecycle: LifecycleDeclaration) -> Iterator[Problem]:
     dataset = lifecycle.dataset
     for name, column in dataset.columns.items():
         field = f"dataset.columns.{name}"
-        if name in _RESERVED:
+        if name in RESERVED:
             yield Problem(field, name, "the lake uses this name itself", "give the column another name")
         if name == lifecycle.labels.column:
             yield Problem(

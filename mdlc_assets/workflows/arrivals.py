@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import pairwise
 
 from mdlc_assets.declaration import LifecycleDeclaration
 
@@ -65,6 +66,21 @@ def work_for(
     renew = _renewed(landed, done, inside)
     rebuild = None if renew else _reached(lifecycle, event_days, done)
     return Work(label_days, event_days, rebuild, waiting, renew)
+
+
+def overtaken(
+    asked: Iterable[date], validated: Mapping[date, float], features: Mapping[date, float]
+) -> dict[date, float]:
+    """Of the days asked for those whose run came before the features of the day before them, which theirs follow from:
+    its run was killed, say, and tried again behind them. With the moment since which they can be made.
+
+    `validated` and `features` have when a day's rows were written last, of those that are there.
+    """
+    return {
+        day: features[before]
+        for before, day in pairwise(sorted(asked))
+        if day not in features and before in features and day in validated and features[before] >= validated[day]
+    }
 
 
 def work_with_used_data(

@@ -19,11 +19,11 @@ from mdlc_assets.resources.lake import Lake
 from mdlc_assets.resources.landing import LandingZone
 from mdlc_assets.resources.registry import Registry
 from mdlc_assets.resources.sagemaker.client import SageMaker
-from mdlc_assets.workflows.arrivals import Arrivals, work_for, work_with_used_data
+from mdlc_assets.workflows.arrivals import Arrivals, overtaken, work_for, work_with_used_data
 from mdlc_assets.workflows.settling import settled
 from mdlc_assets.workflows.ticks import lasting_sensor
 
-_LOOKED_AT_DAYS = 3
+_LOOKED_AT_DAYS, _OVERTAKEN_DAYS = 3, 8
 
 
 def lifecycle_sensors(
@@ -46,7 +46,8 @@ def _new_files(
         jobs=[jobs[name] for name in ("batch_inference", "monitor", "rebuild", "history") if name in jobs],
         minimum_interval_seconds=30,
         description="A file landed or was replaced: runs its day, labels first since features need them, and makes "
-        "the features again of later days that reach it.",
+        "the features again of later days that reach it. A day that failed because the run of the day before was "
+        "killed and came behind it is run again.",
         tags={"mdlc/lifecycle": lifecycle.name},
     )
     def new_files(context: dg.SensorEvaluationContext, lake: Lake, landing: LandingZone):  # type: ignore[no-untyped-def]
@@ -78,6 +79,7 @@ def _new_files(
             _request(jobs["batch_inference"], day, f"events-{day}-{landed.transactions[day]}")
             for day in work.event_days
         ]
+        requests += _overtaken(lifecycle, lake, jobs["batch_inference"], context.instance, done.transactions)
         mark = hashlib.sha256(cursor.encode()).hexdigest()[:16]
         if work.rebuild:
             reason = f"the file of {work.event_days[0]} is new or was replaced"
@@ -241,6 +243,33 @@ def _range_request(job: UnresolvedAssetJobDefinition, first: date, last: date, m
             "mdlc/reason": reason,
         },
     )
+
+
+def _overtaken(
+    lifecycle: LifecycleDeclaration,
+    lake: Lake,
+    job: UnresolvedAssetJobDefinition,
+    instance: dg.DagsterInstance,
+    asked: Iterable[date],
+) -> list[dg.RunRequest]:
+    """Of the last days asked for those again that failed since the day before them was not done yet."""
+    recent = sorted(asked)[-_OVERTAKEN_DAYS:]
+    validated, features = (lake.table(lifecycle.name, table) for table in ("validated", "features"))
+    made = [day for day in recent if features.has(day)]
+    if len(made) == len(recent):
+        return []
+    written = {day: validated.written(day) for day in recent if day not in made and validated.has(day)}
+    late = overtaken(recent, written, {day: features.written(day) for day in made})
+    return [
+        _request(job, day, f"again-{day}-{_digits(str(since))}")
+        for day, since in late.items()
+        if _failed_last(instance, job.name, day)
+    ]
+
+
+def _failed_last(instance: dg.DagsterInstance, job: str, day: date) -> bool:
+    runs = instance.get_runs(dg.RunsFilter(job_name=job, tags={"dagster/partition": day.isoformat()}), limit=1)
+    return bool(runs) and runs[0].status is dg.DagsterRunStatus.FAILURE
 
 
 def _attributes(lifecycle: LifecycleDeclaration, landing: LandingZone) -> dict[date, str]:

@@ -196,6 +196,7 @@ def test_features_are_made_once_and_every_model_lives_its_own_life(shop: Shop) -
         assert about["mdlc.digest_features"] == lake.table("visits", "features").digest(days)
         page = (shop.home.reports / name / f"{new[-1]}.html").read_text()
         assert name in page
+        assert f"/assets/visits/quality_report?partition={new[-1]}" in page
         assert column == loop.lifecycle.model.features
 
     made = [

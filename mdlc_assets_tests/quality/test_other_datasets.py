@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.declaration.quality import AgreementRule, LabelsRule, ReferenceRule, RepeatRule
-from mdlc_assets.quality.arrival import DueLabels, due_day, judge_arrival, judge_labels
+from mdlc_assets.quality.arrival import DueLabels, due_day, is_backfill, judge_arrival, judge_labels
 from mdlc_assets.quality.history import DayFacts, History
 from mdlc_assets.quality.metrics import ARRIVED
 from mdlc_assets.quality.other_datasets import OtherDataset, judge_agreement, judge_reference
@@ -229,3 +230,57 @@ def test_files_and_labels_that_came_late_through_dagster(tmp_path: Path) -> None
     due, text = said["labels_due", str(days[9])]
     assert not due and "240 of 480 events of 2018-04-02 (50.00%) have no label by the end of 2018-04-10" in text
     assert ran(result, "next_stage")  # both only warn
+
+
+def test_a_history_brought_in_afterwards_is_a_backfill_and_not_late_each_day(tmp_path: Path) -> None:
+    dataset = shipped().dataset.model_copy(update={"end": None})
+    platform = Platform(str(tmp_path), shipped().model_copy(update={"dataset": dataset}))
+    days = days_from(DAY, 14)
+    platform.put_days(days)
+    brought = datetime(days[11].year, days[11].month, days[11].day, 9, tzinfo=UTC)
+    for i, day in enumerate(days):
+        # Twelve within minutes of one another, on the morning of the last of them; one in time; one alone and late.
+        came = brought + timedelta(minutes=i)
+        if day > days[11]:
+            came = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(hours=26 if day == days[12] else 50)
+        file = tmp_path / "landing" / "payments_fraud" / "transactions" / f"{day}.parquet"
+        os.utime(file, (came.timestamp(), came.timestamp()))
+    result = platform.run(days[0], days[-1])
+    said = {day: verdicts(result)["arrived_in_time", str(day)] for day in days}
+    backfill = [day for day in days if "it is of a backfill, whose files came together" in said[day][1]]
+    assert backfill == days[:10], "of those that came together, the newest two were not late at all"
+    assert [day for day in days if not said[day][0]] == [days[13]]
+    assert "50 hours after the day began; expected within 36h" in said[days[13]][1]
+    again = platform.run(days[0], days[11])
+    (summary,) = (
+        event.event_specific_data
+        for event in again.all_events
+        if event.event_type_value == "ASSET_CHECK_EVALUATION"
+        and event.event_specific_data.check_name == "arrived_in_time"
+        and event.event_specific_data.partition is None
+    )
+    assert summary.passed
+    assert summary.description.startswith(
+        "holds on all 12 days, 10 not judged. 2018-04-01: not judged: it is of a backfill"
+    )
+
+
+def test_one_file_that_comes_late_is_no_backfill() -> None:
+    lifecycle = shipped()
+
+    def came(days_later: dict[int, float]) -> Callable[[date], float | None]:
+        found = {DAY + timedelta(days=day): days for day, days in days_later.items()}
+
+        def when(day: date) -> float | None:
+            start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+            return (start + timedelta(days=found[day])).timestamp() if day in found else None
+
+        return when
+
+    usual = dict.fromkeys(range(-40, 0), 1.1)
+    assert not is_backfill(lifecycle, DAY, came(usual | {0: 20.0}))
+    assert not is_backfill(lifecycle, DAY, came(dict.fromkeys(range(-40, 9), 20.0))), "a feed always three weeks behind"
+    assert not is_backfill(lifecycle, DAY, came(usual | {0: 4.0, 1: 3.0, 2: 2.0})), "an outage of three days"
+    assert not is_backfill(lifecycle, DAY, came({}))
+    together = {day: 20.0 - day for day in range(19)}
+    assert all(is_backfill(lifecycle, DAY + timedelta(days=day), came(together)) for day in together)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.workflows.arrivals import Arrivals, work_for
+from mdlc_assets.workflows.arrivals import Arrivals, overtaken, work_for
 
 _START = date(2018, 4, 1)
 _NOTHING = Arrivals({}, {})
@@ -65,3 +65,16 @@ def test_new_attributes_renew_their_day_and_all_days_after(payments_fraud: Lifec
     assert work.rebuild is None, "they are made from their files again, features too"
     newest = work_for(payments_fraud, landed, Arrivals(_days(4), _days(2), {_START: "a"}), list(_days(9)))
     assert (newest.event_days, newest.renew) == ([_START + timedelta(days=i) for i in range(4, 9)], None)
+
+
+def test_days_that_ran_before_the_features_they_follow_from() -> None:
+    first, second, third, fourth = _days(4)
+    in_turn = {first: 1.0, second: 3.0}
+    assert overtaken(_days(2), in_turn, {first: 2.0}) == {}, "stopped after the day before was done, by quality say"
+    # The first was killed; the others ran behind it, and then the first again.
+    behind = {second: 3.0, third: 4.0}
+    assert overtaken(_days(3), behind, {}) == {}, "the first is still to come"
+    assert overtaken(_days(3), behind, {first: 9.0}) == {second: 9.0}
+    assert overtaken(_days(3), behind, {first: 9.0, second: 11.0}) == {third: 11.0}
+    assert overtaken(_days(4), behind, {first: 9.0, second: 11.0, third: 12.0}) == {}, "nothing of the fourth came"
+    assert fourth not in overtaken(_days(4), {**behind, fourth: 5.0}, {first: 9.0})

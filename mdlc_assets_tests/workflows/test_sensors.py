@@ -14,6 +14,7 @@ import pytest
 from mdlc_assets.declaration import LifecycleDeclaration
 from mdlc_assets.definitions import build_definitions, embedded_resources
 from mdlc_assets.demo.feed import SimulatedFeed
+from mdlc_assets.demo.loop import open_loop
 from mdlc_assets.home import Home
 from mdlc_assets.lifecycle import ModelLifecycle
 
@@ -91,6 +92,39 @@ def test_new_replaced_and_late_files(ticker: Ticker, payments_fraud: LifecycleDe
         ("monitor", str(feed.days[1])),
         ("batch_inference", str(feed.days[8])),
     ]
+
+
+@pytest.mark.slow
+def test_days_that_overtook_a_killed_run_are_run_again(tmp_path: Path, payments_fraud: LifecycleDeclaration) -> None:
+    home = Home(tmp_path)
+    feed = SimulatedFeed(home.landing, payments_fraud, 4)
+    loop = open_loop(ModelLifecycle(payments_fraud), home)
+    ticker = Ticker(tmp_path, payments_fraud, loop.instance)
+    ready, killed, second, third = feed.days
+    for day in feed.days:
+        feed.deliver(day)
+    tick = ticker.sensor("new_files")
+    assert len(tick.run_requests) == 4
+
+    def features() -> list[date]:
+        return ticker.resources["lake"].table(_NAME, "features").days()
+
+    def asked_again() -> list[tuple[str, str]]:
+        return _asked(ticker.sensor("new_files", tick.cursor))
+
+    # There is no champion yet, so runs end after the features; the one of the second day is killed before it begins.
+    loop.run("batch_inference", ready)
+    for day in (second, third):
+        assert f"has no data for {killed}" in loop.run("batch_inference", day).error
+        assert asked_again() == [], "it would fail again"
+    assert features() == [ready]
+    loop.run("batch_inference", killed)
+    assert asked_again() == [("batch_inference", str(second))], "the third follows from the second"
+    loop.run("batch_inference", second)
+    assert asked_again() == [("batch_inference", str(third))]
+    loop.run("batch_inference", third)
+    assert asked_again() == []
+    assert features() == feed.days
 
 
 def test_what_a_backfill_brought_in_is_not_news(ticker: Ticker, payments_fraud: LifecycleDeclaration) -> None:
