@@ -15,8 +15,7 @@ from mdlc_assets.commands.reference import pages
 
 _ROOT = Path(__file__).parent.parent.parent
 
-# Elements that stick out of the window and cannot be moved into it, pictures that did not load, and drawings whose
-# lines were broken.
+# Elements that stick out of the window and cannot be moved into it, and pictures that did not load.
 _WRONG = """
 const wide = document.documentElement.clientWidth, wrong = [];
 for (const one of document.querySelectorAll("article *")) {
@@ -26,8 +25,6 @@ for (const one of document.querySelectorAll("article *")) {
   if (!above || above.tagName == "BODY" || above.tagName == "HTML") wrong.push(one.tagName + " " + one.textContent);
 }
 for (const one of document.images) if (!one.complete || !one.naturalWidth) wrong.push("picture " + one.src);
-for (const one of document.querySelectorAll(".drawing code"))
-  if (getComputedStyle(one).whiteSpace != "pre") wrong.push("drawing " + one.textContent);
 return wrong.slice(0, 5);
 """
 
