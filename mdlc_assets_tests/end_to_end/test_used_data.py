@@ -313,7 +313,9 @@ def test_a_source_that_is_wrong_or_gone_is_said(shop: Shop, tmp_path: Path) -> N
 def test_exported_workflows_score_the_features_where_they_are(shop: Shop, tmp_path: Path) -> None:
     role = "arn:aws:iam::123456789012:role/mdlc-sagemaker"
     places = ["--role", role, "--bucket", "s3://models", "--image", "image:1", "--region", "eu-west-1"]
-    ran = shop.mdlc("export", "step-functions", "visits_linear", *places, "--to", str(tmp_path), "--lake", "s3://lake/l")
+    ran = shop.mdlc(
+        "export", "step-functions", "visits_linear", *places, "--to", str(tmp_path), "--lake", "s3://lake/l"
+    )
     assert ran.exit_code == 0, ran.output
     batch = (tmp_path / "mdlc-visits-linear-batch.asl.json").read_text()
     assert "s3://lake/l/visits/features/date={}/" in batch
