@@ -37,9 +37,11 @@ from mdlc_assets.resources.streams.dynamodb_checkpoints import DynamoCheckpoints
 from mdlc_assets.resources.streams.kinesis import KinesisStream
 from mdlc_assets.simulator.world import Simulator
 from mdlc_assets_tests.conftest import SHIPPED
+from mdlc_assets_tests.deploy.recording import IMPLIED, allowed
 from mdlc_assets_tests.moto_server import moto_environment
 from mdlc_assets_tests.realtime.streaming import entries, event
 from mdlc_assets_tests.resources.aws_answers import Faults, answer_first
+from mdlc_assets_tests.resources.sagemaker.test_client_faults import permissions_put_to_faults
 
 LIFECYCLE = read_declaration(SHIPPED / "payments_fraud" / "defs.yaml")
 DAY = date(2018, 6, 1)
@@ -239,6 +241,24 @@ def test_what_lasts_is_told_with_the_permission_or_the_limit(faults: Faults, wor
             assert re.search(text.replace("{}", permission), chain), (name, fault, chain)
 
 
+def test_every_call_that_runs_may_make_is_put_to_faults(faults: Faults, tmp_path: Path) -> None:
+    """The policies name the calls that are made, so that none is forgotten here."""
+    put = permissions_put_to_faults(tmp_path)
+    for work in WORK:
+        for name in _calls(faults, work, tmp_path)[1]:
+            service, operation = name.split(".")
+            put.add(permission_of(SIGNED.get(service, service), operation))
+    may = allowed("roles", "Work") | allowed("decisions", "Role") | allowed("stream", "Role")
+    assert may - put - IMPLIED - _ASKED_BY_AWS == set()
+
+
+# The Lambda's own: AWS asks for it before and beside the handler.
+_ASKED_BY_AWS = {
+    *("kinesis:DescribeStream", "kinesis:DescribeStreamSummary", "kinesis:ListStreams", "sqs:SendMessage"),
+    *("logs:CreateLogStream", "logs:PutLogEvents", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"),
+    *("ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses"),
+    "ec2:UnassignPrivateIpAddresses",
+}
 _ASKED_ONCE = ("dynamodb.Query", "dynamodb.GetItem")
 
 

@@ -270,6 +270,12 @@ WORKFLOWS: dict[str, tuple[Workflow, dict[str, Any]]] = {
 }
 
 
+def permissions_put_to_faults(folder: Path) -> set[str]:
+    """What the calls of all workflows need, with those that end a job nobody waits for."""
+    found = {_permission(operation) for workflow in WORKFLOWS for operation in _run(folder, workflow, 5.0)[0].calls}
+    return found | {_permission(end) for end in ENDS.values()}
+
+
 def _run(folder: Path, workflow: str, seconds: float, **fault: Any) -> tuple[Answering, Any]:
     """What was called, and the outcome or the error."""
     run, answers = WORKFLOWS[workflow]
@@ -330,6 +336,31 @@ def test_what_lasts_is_told_and_leaves_nothing_billed_at_each_call(tmp_path: Pat
             assert isinstance(error, ServiceError), (operation, fault)
             assert re.search(text.replace("{}", permission), str(error)), (operation, fault, str(error))
             _nothing_is_billed(found, (operation, fault))
+
+
+@pytest.mark.parametrize(("workflow", "noun"), [("training", "TrainingJob"), ("batch transform", "TransformJob")])
+def test_a_job_that_nobody_waits_for_is_stopped_or_told_to_be_running(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, workflow: str, noun: str
+) -> None:
+    run, answers = WORKFLOWS[workflow]
+    lost = {**answers, f"Describe{noun}": ("AccessDeniedException", "no")}
+    _PACE.append(_pace(5.0))
+    plain = Answering(lost)
+    with pytest.raises(ServiceError, match=f"sagemaker:Describe{noun} is not allowed"):
+        run(answered(tmp_path, plain))
+    at = plain.calls.index(f"Stop{noun}")
+    for fault in ("throttled", "unanswered"):
+        found = Answering(lost, fault=fault, at=at)
+        with pytest.raises(ServiceError):
+            run(answered(tmp_path, found))
+        assert f"Stop{noun}" in found.done, fault
+    _PACE[-1] = _pace(0.0)
+    for fault in ("throttled", "denied", "unanswered"):
+        caplog.clear()
+        with pytest.raises(ServiceError, match=f"sagemaker:Describe{noun} is not allowed"):
+            run(answered(tmp_path, Answering(lost, fault=fault, at=at, lasts=True)))
+        assert re.search(rf"may still run and be billed\. Mend: stop it.*sagemaker:Stop{noun}", caplog.text), fault
+    _PACE.pop()
 
 
 def _nothing_is_billed(found: Answering, where: Any) -> None:
