@@ -15,7 +15,7 @@ from mdlc_assets.deployment.approved import taken_back
 from mdlc_assets.deployment.asking import address_of
 from mdlc_assets.monitoring.record import Record
 from mdlc_assets.resources.endpoints import Endpoints
-from mdlc_assets.resources.lake import Lake
+from mdlc_assets.resources.lake import Lake, LakeTable
 from mdlc_assets.resources.landing import LandingZone
 from mdlc_assets.resources.registry import Registry
 from mdlc_assets.resources.sagemaker.client import SageMaker
@@ -41,6 +41,8 @@ def lifecycle_sensors(
 def _new_files(
     lifecycle: LifecycleDeclaration, jobs: Mapping[str, UnresolvedAssetJobDefinition]
 ) -> dg.SensorDefinition:
+    present: set[str] = set()
+
     @lasting_sensor(
         name=f"{lifecycle.name}_new_files",
         jobs=[jobs[name] for name in ("batch_inference", "monitor", "rebuild", "history") if name in jobs],
@@ -79,9 +81,9 @@ def _new_files(
             _request(jobs["batch_inference"], day, f"events-{day}-{landed.transactions[day]}")
             for day in work.event_days
         ]
-        requests += _overtaken(lifecycle, lake, jobs["batch_inference"], context.instance, done.transactions)
+        requests += _overtaken(lifecycle, lake, jobs["batch_inference"], context.instance, done.transactions, present)
         if lifecycle.labels.column:
-            requests += _judged_too_early(lifecycle, lake, jobs["monitor"], context.instance, done.labels)
+            requests += _judged_too_early(lifecycle, lake, jobs["monitor"], context.instance, done.labels, present)
         mark = hashlib.sha256(cursor.encode()).hexdigest()[:16]
         if work.rebuild:
             reason = f"the file of {work.event_days[0]} is new or was replaced"
@@ -253,11 +255,12 @@ def _overtaken(
     job: UnresolvedAssetJobDefinition,
     instance: dg.DagsterInstance,
     asked: Iterable[date],
+    present: set[str],
 ) -> list[dg.RunRequest]:
     """Of the last days asked for those again that failed since the day before them was not done yet."""
     recent = sorted(asked)[-_OVERTAKEN_DAYS:]
     validated, features = (lake.table(lifecycle.name, table) for table in ("validated", "features"))
-    made = [day for day in recent if features.has(day)]
+    made = [day for day in recent if _there(features, day, present)]
     if len(made) == len(recent):
         return []
     written = {day: validated.written(day) for day in recent if day not in made and validated.has(day)}
@@ -275,11 +278,13 @@ def _judged_too_early(
     job: UnresolvedAssetJobDefinition,
     instance: dg.DagsterInstance,
     asked: Iterable[date],
+    present: set[str],
 ) -> list[dg.RunRequest]:
     """Of the last days whose labels have come those again that failed since they were not scored yet."""
     judged = lake.documents(lifecycle.name, "closed_loop_report")
     labels, scores = (lake.table(lifecycle.name, table) for table in ("labels", "batch_predictions"))
-    left = [day for day in sorted(asked)[-_OVERTAKEN_DAYS:] if not judged.has(day) and scores.has(day)]
+    recent = sorted(asked)[-_OVERTAKEN_DAYS:]
+    left = [day for day in recent if not _there(judged, day, present) and scores.has(day)]
     written = {day: labels.written(day) for day in left if labels.has(day)}
     late = judged_too_early(left, written, {day: scores.written(day) for day in left})
     return [
@@ -287,6 +292,14 @@ def _judged_too_early(
         for day, since in late.items()
         if _failed_last(instance, job.name, day)
     ]
+
+
+def _there(table: LakeTable, day: date, present: set[str]) -> bool:
+    """Whether a table has a day. What it has had once is not asked again: on S3 each question is paid for."""
+    name = table.name_of(day)
+    if name not in present and table.has(day):
+        present.add(name)
+    return name in present
 
 
 def _failed_last(instance: dg.DagsterInstance, job: str, day: date) -> bool:
