@@ -13,8 +13,9 @@ from mdlc_assets.commands.demo import demo, table
 from mdlc_assets.commands.dev import dev
 from mdlc_assets.commands.features import features
 from mdlc_assets.commands.help import Sections
+from mdlc_assets.commands.land import land
 from mdlc_assets.commands.look import history, profile
-from mdlc_assets.commands.new import land, new
+from mdlc_assets.commands.new import new
 from mdlc_assets.commands.reference import reference
 from mdlc_assets.commands.rules import rules
 from mdlc_assets.commands.run import run

@@ -35,3 +35,12 @@ def work(as_json: bool) -> Iterator[None]:
         return
     with redirect_stdout(sys.stderr):
         yield
+
+
+def progress(items: Any, what: str, *, quiet: bool = False) -> Any:
+    """The items, with a bar on a terminal."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True, quiet=quiet or not sys.stderr.isatty())
+    return track(list(items), what, console=console, transient=True)

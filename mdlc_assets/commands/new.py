@@ -1,10 +1,9 @@
-"""`mdlc new` and `mdlc land`: from a data file to a declared lifecycle with its days in the landing zone."""
+"""`mdlc new`: from a data file to a declared lifecycle with its days in the landing zone."""
 
 from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mdlc_assets.commands.answer import answer, for_scripts
+from mdlc_assets.commands.answer import answer, for_scripts, progress
 from mdlc_assets.commands.new_used import start_on_used_data
 from mdlc_assets.commands.options import DURATION, ZONE
 
@@ -108,7 +107,7 @@ def new(
     (folder / "defs.yaml").write_text(as_text(found.attributes, "../lifecycle.schema.json", comment), encoding="utf-8")
     _refuse_what_does_not_load(folder / "defs.yaml")
     (folder / f"test_{name}.py").write_text(test_text(found.declaration), encoding="utf-8")
-    for day, rows in _progress(found.days.items(), "landing days", quiet=as_json):
+    for day, rows in progress(found.days.items(), "landing days", quiet=as_json):
         land_day(landing, day, rows)
     following = _following(found.declaration, list(found.days), into)
     if not as_json:
@@ -127,70 +126,6 @@ def new(
     answer(as_json, document, "\n".join(["Next:", *(f"  {line}" for line in following)]))
 
 
-@click.command()
-@click.argument("lifecycle")
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option("--feed", default="transactions", show_default=True, help="The feed the rows belong to.")
-@click.option("--replace", is_flag=True, help="For days that are there already: take the place of what landed.")
-@click.option("--add", is_flag=True, help="For days that are there already: put the rows beside those.")
-@for_scripts
-def land(lifecycle: str, data: Path, feed: str, replace: bool, add: bool, as_json: bool) -> None:
-    """Part DATA by day into the landing zone of LIFECYCLE.
-
-    \b
-    mdlc land churn newest.csv
-    """
-    from mdlc_assets.commands.shared import find_lifecycle, refuse_used_data
-    from mdlc_assets.home import Home
-    from mdlc_assets.scaffold.days import by_day, instants, land_day, landed_files
-    from mdlc_assets.scaffold.look import DataError, read_rows
-    from mdlc_assets.sourcing.files import LandingError
-    from mdlc_assets.sourcing.mapping import find_layout, layouts
-
-    declaration = find_lifecycle(lifecycle).declaration
-    refuse_used_data(declaration, "land {uses} ...")
-    folder = Home().landing / lifecycle / feed
-    _refuse_unknown_feed(declaration, feed)
-    time, zone = declaration.dataset.time, "UTC"
-    try:
-        rows = read_rows(data)
-        if feed == "transactions":
-            layout = find_layout(str(data), rows.columns, layouts(declaration))
-            time, zone = layout.names[time], layout.time_zone
-        elif time not in rows.columns:
-            raise DataError(str(data), f"rows of {feed} have no column {time!r} to part them by", f"add {time}")
-        parts = list(by_day(rows, instants(rows, time, zone)))
-    except (DataError, LandingError) as error:
-        raise click.ClickException(str(error)) from None
-    there = landed_files(folder)
-    again = [day for day, _ in parts if day in there]
-    if again and not (replace or add):
-        raise click.ClickException(
-            f"{folder}: {len(again)} of these days are there already, the first {again[0]}. Mend: --add puts the rows "
-            "beside those, --replace in their place."
-        )
-    foreign = [name for day in again for name in there[day] if name != f"{day}.parquet"]
-    if foreign and replace:
-        raise click.ClickException(
-            f"{folder / foreign[0]}: the day has {len(foreign)} files of other names, which would stay. Mend: move "
-            "them away first, or use --add."
-        )
-    for day, part in _progress(parts, "landing days", quiet=as_json):
-        land_day(folder, day, part, beside=add)
-    count = sum(part.height for _, part in parts)
-    left_out = f"; {rows.height - count} without instant are left out" if count < rows.height else ""
-    document = {"lifecycle": lifecycle, "rows": count, "days": [day for day, _ in parts], "landing": folder}
-    words = f"{count:,} rows on {len(parts)} days, {parts[0][0]} to {parts[-1][0]}, landed in {folder}{left_out}."
-    end = declaration.dataset.end
-    beyond = [day for day, _ in parts if end and day > end]
-    if beyond:
-        words += (
-            f"\ndataset.end: {len(beyond)} of these days are after it and do not run (found {end}). Mend: take it out "
-            "of the declaration."
-        )
-    answer(as_json, {**document, "left_out": rows.height - count, "after_end": beyond}, words)
-
-
 def _refuse_what_does_not_load(path: Path) -> None:
     """The file as it stands there, looked at as every later command will; what is wrong does not stay."""
     from mdlc_assets.declaration import DeclarationError
@@ -203,19 +138,6 @@ def _refuse_what_does_not_load(path: Path) -> None:
         raise click.ClickException(
             f"{error}\n`mdlc new` wrote this itself and took it away again. Mend: name columns otherwise in the data."
         ) from None
-
-
-def _refuse_unknown_feed(declaration: LifecycleDeclaration, feed: str) -> None:
-    from mdlc_assets.declaration.errors import use_one_of
-
-    others = [rule.dataset for rule in declaration.quality.references]
-    others += [rule.dataset for rule in declaration.quality.agreements]
-    labels = ["labels"] if declaration.labels.column else []
-    known = ["transactions", *labels, *declaration.dataset.attributes, *dict.fromkeys(others)]
-    if feed not in known:
-        raise click.ClickException(
-            f"--feed {feed}: {declaration.name} reads no such feed. Mend: {use_one_of(feed, known)}."
-        )
 
 
 def _choose(name: str, look: Look, options: dict[str, Any], *, ask: bool) -> Choices:
@@ -392,11 +314,3 @@ def _following(declaration: LifecycleDeclaration, days: Sequence[date], into: Pa
         f'{where}mdlc approve 1 --lifecycle {name}{who} --reason "better than chance on days it had not seen"',
         f"{where}mdlc run {name} batch_inference monitor --first {lived[0]} --last {lived[-1]}",
     ]
-
-
-def _progress(items: Any, what: str, *, quiet: bool = False) -> Any:
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True, quiet=quiet or not sys.stderr.isatty())
-    return track(list(items), what, console=console, transient=True)

@@ -184,7 +184,7 @@ def _fed_labels(lifecycle: LifecycleDeclaration, day: date, name: str, frame: pl
         label: _label_type(lifecycle),
         "known_at": "timestamp",
     }
-    layout = find_layout(name, frame.columns, _label_layouts(lifecycle, list(types)))
+    layout = find_layout(name, frame.columns, label_layouts(lifecycle))
     rows = to_canonical(name, frame, layout, types)
     for ours in (identity, "known_at"):
         count = rows[ours].null_count()
@@ -220,7 +220,9 @@ def _as_labels(lifecycle: LifecycleDeclaration, rows: pl.DataFrame) -> pl.DataFr
     )
 
 
-def _label_layouts(lifecycle: LifecycleDeclaration, wanted: list[str]) -> list[Layout]:
+def label_layouts(lifecycle: LifecycleDeclaration) -> list[Layout]:
+    """The names of id, label and `known_at` in files of the labels feed: ours first, then those of each source."""
+    wanted = [lifecycle.dataset.id, lifecycle.labels.column, "known_at"]
     own = Layout(CANONICAL, {name: name for name in wanted}, frozenset())
     others = [
         Layout(name, {c: source.columns.get(c, c) for c in wanted}, frozenset(), time_zone=source.time_zone)
