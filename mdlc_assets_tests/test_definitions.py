@@ -180,6 +180,11 @@ def test_lifecycles_where_one_is_are_found_once(monkeypatch: pytest.MonkeyPatch,
     own.parent.mkdir(parents=True)
     own.touch()
     assert [path for path in lifecycle_files() if path not in shipped] == [Path("lifecycles/mine/defs.yaml")]
+    copied = tmp_path / "lifecycles" / "payments_fraud" / "defs.yaml"
+    copied.parent.mkdir()
+    copied.touch()
+    found = [path for path in lifecycle_files() if path.parent.name == "payments_fraud"]
+    assert found == [Path("lifecycles/payments_fraud/defs.yaml")], "a copy takes the place of the example"
     monkeypatch.chdir(SHIPPED.parent)
     assert lifecycle_files() == shipped
     monkeypatch.setenv("MDLC_LIFECYCLES", "")

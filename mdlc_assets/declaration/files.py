@@ -21,11 +21,16 @@ class SameNameError(ValueError):
 
 
 def lifecycle_files() -> list[Path]:
-    """The declarations that belong to this code location, sorted."""
-    folders = [Path(__file__).parents[1] / "lifecycles"]
-    folders += [Path(part) for part in os.environ.get("MDLC_LIFECYCLES", "lifecycles").split(os.pathsep) if part]
+    """The declarations that belong to this code location, sorted.
+
+    One's own takes the place of a shipped one in a folder of the same name: a copy of an example, made one's own.
+    """
+    folders = [Path(part) for part in os.environ.get("MDLC_LIFECYCLES", "lifecycles").split(os.pathsep) if part]
     found = {path.resolve(): path for folder in reversed(folders) for path in folder.glob("*/defs.yaml")}
-    return sorted(found.values())
+    shipped = {path.resolve(): path for path in (Path(__file__).parents[1] / "lifecycles").glob("*/defs.yaml")}
+    own = [path for place, path in found.items() if place not in shipped]
+    names = {path.parent.name for path in own}
+    return sorted([*own, *(path for path in shipped.values() if path.parent.name not in names)])
 
 
 def attributes_of(path: Path) -> Any:

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import boto3
 import pytest
 from click.testing import CliRunner
 
@@ -31,6 +32,8 @@ def _backup(home: Path, place: str = "s3://mdlc-is-not-there/backup") -> str:
 @pytest.fixture
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home on a machine where nobody is logged in at AWS."""
+    # An earlier test of this process may have left a session that is.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
