@@ -81,9 +81,9 @@ def _new_files(
             _request(jobs["batch_inference"], day, f"events-{day}-{landed.transactions[day]}")
             for day in work.event_days
         ]
-        requests += _overtaken(lifecycle, lake, jobs["batch_inference"], context.instance, done.transactions, present)
+        requests += _overtaken(lifecycle, lake, jobs["batch_inference"], context, done.transactions, present)
         if lifecycle.labels.column:
-            requests += _judged_too_early(lifecycle, lake, jobs["monitor"], context.instance, done.labels, present)
+            requests += _judged_too_early(lifecycle, lake, jobs["monitor"], context, done.labels, present)
         mark = hashlib.sha256(cursor.encode()).hexdigest()[:16]
         if work.rebuild:
             reason = f"the file of {work.event_days[0]} is new or was replaced"
@@ -253,7 +253,7 @@ def _overtaken(
     lifecycle: LifecycleDeclaration,
     lake: Lake,
     job: UnresolvedAssetJobDefinition,
-    instance: dg.DagsterInstance,
+    context: dg.SensorEvaluationContext,
     asked: Iterable[date],
     present: set[str],
 ) -> list[dg.RunRequest]:
@@ -268,7 +268,7 @@ def _overtaken(
     return [
         _request(job, day, f"again-{day}-{_digits(str(since))}")
         for day, since in late.items()
-        if _failed_last(instance, job.name, day)
+        if _failed_last(context, job.name, day)
     ]
 
 
@@ -276,7 +276,7 @@ def _judged_too_early(
     lifecycle: LifecycleDeclaration,
     lake: Lake,
     job: UnresolvedAssetJobDefinition,
-    instance: dg.DagsterInstance,
+    context: dg.SensorEvaluationContext,
     asked: Iterable[date],
     present: set[str],
 ) -> list[dg.RunRequest]:
@@ -290,7 +290,7 @@ def _judged_too_early(
     return [
         _request(job, day, f"labels-again-{day}-{_digits(str(since))}")
         for day, since in late.items()
-        if _failed_last(instance, job.name, day)
+        if _failed_last(context, job.name, day)
     ]
 
 
@@ -302,8 +302,9 @@ def _there(table: LakeTable, day: date, present: set[str]) -> bool:
     return name in present
 
 
-def _failed_last(instance: dg.DagsterInstance, job: str, day: date) -> bool:
-    runs = instance.get_runs(dg.RunsFilter(job_name=job, tags={"dagster/partition": day.isoformat()}), limit=1)
+def _failed_last(context: dg.SensorEvaluationContext, job: str, day: date) -> bool:
+    # Dagster opens the instance of a tick when it is first asked for, which takes longer than all the rest of it.
+    runs = context.instance.get_runs(dg.RunsFilter(job_name=job, tags={"dagster/partition": day.isoformat()}), limit=1)
     return bool(runs) and runs[0].status is dg.DagsterRunStatus.FAILURE
 
 
