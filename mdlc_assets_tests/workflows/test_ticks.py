@@ -9,6 +9,9 @@ import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 from dagster._grpc.impl import get_external_sensor_execution
 
+from mdlc_assets.definitions import build_definitions
+from mdlc_assets.home import Home
+from mdlc_assets.lifecycle import ModelLifecycle
 from mdlc_assets.workflows.ticks import lasting_sensor
 
 
@@ -53,3 +56,17 @@ def test_a_resource_that_nobody_binds_is_named(tmp_path):
 def test_a_test_hands_its_own_over():
     with dg.build_sensor_context(resources={"counted": Counted(name="carol")}) as context:
         assert looks.evaluate_tick(context).skip_message.startswith("carol")
+
+
+def test_no_shipped_sensor_opens_an_instance_to_find_nothing(tmp_path, monkeypatch, payments_fraud):
+    """An instance takes 75 ms to open, all the rest of a tick one: it is opened where something failed."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("opened an instance")
+
+    definitions = build_definitions([ModelLifecycle(payments_fraud)], home=Home(tmp_path / "home"))
+    repository, reference = definitions.get_repository_def(), InstanceRef.from_dir(str(tmp_path))
+    monkeypatch.setattr(dg.DagsterInstance, "from_ref", refuse)
+    for sensor in repository.sensor_defs:
+        answer = get_external_sensor_execution(repository, None, reference, sensor.name, None, None, None, None, None)
+        assert answer.skip_message, sensor.name
