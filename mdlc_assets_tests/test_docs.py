@@ -21,6 +21,7 @@ from mdlc_assets.cli import main
 from mdlc_assets.commands.reference import pages
 from mdlc_assets.declaration.schema import declaration_schema
 from mdlc_assets_tests.conftest import SHIPPED
+from mdlc_assets_tests.docs_site import build_site
 
 _ROOT = Path(__file__).parents[1]
 _PAGES = sorted([_ROOT / "README.md", *(_ROOT / "docs").glob("*.md")])
@@ -129,13 +130,7 @@ def test_the_reference_has_every_field_and_command() -> None:
 
 
 def test_the_site_builds_and_fetches_nothing(tmp_path: Path) -> None:
-    shutil.copyfile(_ROOT / "zensical.toml", tmp_path / "zensical.toml")
-    shutil.copytree(_ROOT / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("reference"))
-    (tmp_path / "docs" / "reference").mkdir()
-    for name, text in pages(main).items():
-        (tmp_path / "docs" / "reference" / name).write_text(text)
-    zensical = str(Path(sys.executable).parent / "zensical")
-    ran = subprocess.run([zensical, "build", "--strict"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    ran = build_site(tmp_path)
     assert ran.returncode == 0, ran.stdout[-3000:]
     site = tmp_path / "site"
     for page in (tmp_path / "docs").rglob("*.md"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -14,6 +13,7 @@ import click
 from mdlc_assets.commands.answer import answer, for_scripts, progress
 from mdlc_assets.commands.new_used import start_on_used_data
 from mdlc_assets.commands.options import DURATION, ZONE
+from mdlc_assets.commands.shared import said_along
 
 if TYPE_CHECKING:
     from mdlc_assets.declaration import LifecycleDeclaration
@@ -297,12 +297,10 @@ def _ask(question: str, candidates: Sequence[str], ask: bool) -> str | None:
 
 
 def _following(declaration: LifecycleDeclaration, days: Sequence[date], into: Path) -> list[str]:
-    name, where = declaration.name, "" if into == Path("lifecycles") else f"MDLC_LIFECYCLES={into} "
+    name, (where, who) = declaration.name, said_along(into)
     over = [day for day in days if day < datetime.now(UTC).date()]
     labelled = [day for day in over if day <= over[-1] - timedelta(days=declaration.labels.delay_days)]
     lived = labelled[-_LIVED_DAYS:]
-    # Who approves is on record: where the system does not say, a person has to.
-    who = "" if os.environ.get("USER") else " --approver me@example.com"
     if not declaration.labels.column:
         return [
             f"{where}mdlc run {name} history train",

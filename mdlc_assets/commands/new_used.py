@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -12,7 +11,7 @@ from mdlc_assets.commands.answer import answer
 
 def start_on_used_data(name: str, uses: str, into: Path, owner: str, *, as_json: bool) -> None:
     """Write <into>/<name>/defs.yaml. Raises click's error for a lifecycle that is not there or uses another itself."""
-    from mdlc_assets.commands.shared import find_lifecycle
+    from mdlc_assets.commands.shared import find_lifecycle, said_along
     from mdlc_assets.declaration import DeclarationError
     from mdlc_assets.declaration.files import attributes_of, file_of
     from mdlc_assets.lifecycle import load_lifecycle
@@ -34,8 +33,7 @@ def start_on_used_data(name: str, uses: str, into: Path, owner: str, *, as_json:
     except DeclarationError as error:
         file.unlink()
         raise click.ClickException(str(error)) from None
-    where = "" if into == Path("lifecycles") else f"MDLC_LIFECYCLES={into} "
-    who = "" if os.environ.get("USER") else " --approver me@example.com"
+    where, who = said_along(into)
     following = [
         f"choose under model.features of {file} what it learns from, and another algorithm",
         f"{where}mdlc run {name} train",

@@ -19,7 +19,6 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 # Of the days that have landed, which a workflow takes when none are named.
 _AS_OF_LAST = ("train", "retrain")
 _LABELLED = ("labels", "monitor")
-_OF_THE_DATA = ("labels", "history", "rebuild", "online_fill", "online_day", "stream_lag")
 _OF_NO_DAY = ("real_time_inference", "approve", "online_fill", "stream_lag")
 _WORKFLOWS = (
     *("history", "labels", "rebuild", "train", "backtest", "batch_inference", "monitor", "report", "retrain"),
@@ -110,8 +109,9 @@ def _days_of(
     named: tuple[datetime | None, datetime | None],
 ) -> tuple[date | None, date | None]:
     from mdlc_assets.commands.shared import refuse_used_data
+    from mdlc_assets.declaration import uses
 
-    if workflow in _OF_THE_DATA:
+    if workflow in uses.WORKFLOWS:
         refuse_used_data(declaration, f"run {{uses}} {workflow}")
     if workflow == "stream_lag" and declaration.stream is None:
         raise click.ClickException(

@@ -91,6 +91,15 @@ def find_lifecycle(name: str) -> ModelLifecycle:
     return known[name][1]
 
 
+def said_along(into: Path) -> tuple[str, str]:
+    """What goes before and into the commands that are proposed: where declarations lie, and who approves.
+
+    Who approves is on record: where the system does not say, a person has to.
+    """
+    where = "" if into == Path("lifecycles") else f"MDLC_LIFECYCLES={into} "
+    return where, "" if os.environ.get("USER") else " --approver me@example.com"
+
+
 def refuse_used_data(declaration: LifecycleDeclaration, instead: str) -> None:
     """Raises click's error where the data are another lifecycle's; `instead` is the command, with `{uses}` in it."""
     if uses := declaration.uses:

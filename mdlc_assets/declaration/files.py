@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -99,6 +100,15 @@ def _of_a_dagster_project() -> list[Path]:
 
 
 def _name_in(path: Path) -> str:
+    try:
+        return _name_said(path, path.stat().st_mtime_ns)
+    except OSError:
+        return ""
+
+
+@functools.lru_cache(maxsize=1_024)
+def _name_said(path: Path, _changed: int) -> str:
+    """Read once: each of many that use it asks for it."""
     try:
         said = attributes_of(path)
     except DeclarationError:

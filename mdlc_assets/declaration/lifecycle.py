@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, model_vali
 from mdlc_assets.declaration.base import Declared, duration_name, refuse
 from mdlc_assets.declaration.dataset import Dataset, Labels
 from mdlc_assets.declaration.deployment import Deployment
-from mdlc_assets.declaration.errors import DeclarationError, explain, use_one_of
+from mdlc_assets.declaration.errors import DeclarationError, closest, explain, use_one_of
 from mdlc_assets.declaration.features import Features
 from mdlc_assets.declaration.files import attributes_of, file_of, folders_there, reading
 from mdlc_assets.declaration.fingerprint import fingerprint_of, fingerprint_of_texts, texts_of
@@ -208,14 +207,10 @@ def _used(name: str, by: str) -> LifecycleDeclaration:
     path = file_of(name) if name != by else None
     if path is None:
         wrong = "a lifecycle cannot use itself" if name == by else f"no lifecycle is declared as {name!r}"
-        close = difflib.get_close_matches(name, {*folders_there()} - {by}, n=1)
-        instead = f"write {close[0]!r}" if close else "name another"
-        raise refuse(
-            f"{wrong}", f"{instead}, in a folder beside this one or in one of MDLC_LIFECYCLES", field="uses", value=name
-        )
-    # Before it is read: two that use one another would be read for ever.
-    if others := attributes_of(path).get("uses"):
-        raise refuse(f"{name} itself uses {others}", f"write `uses: {others}`", field="uses", value=name)
+        close = closest(name, sorted({*folders_there()} - {by}))
+        instead = f"write {close!r}" if close else "name another"
+        mend = f"{instead}, in a folder beside this one or in one of MDLC_LIFECYCLES"
+        raise refuse(wrong, mend, field="uses", value=name)
     try:
         return _read_once(path, path.stat().st_mtime_ns)
     except DeclarationError as error:
@@ -229,4 +224,9 @@ def _used(name: str, by: str) -> LifecycleDeclaration:
 
 @functools.lru_cache(maxsize=64)
 def _read_once(path: Path, _changed: int) -> LifecycleDeclaration:
+    said = attributes_of(path)
+    # Before it is read: two that use one another would be read for ever.
+    if others := said.get("uses"):
+        name = str(said["name"])
+        raise refuse(f"{name} itself uses {others}", f"write `uses: {others}`", field="uses", value=name)
     return read_declaration(path)

@@ -22,6 +22,9 @@ TABLES = frozenset(
 )
 """What the used lifecycle keeps for all, beside the feeds of its attributes."""
 
+WORKFLOWS = ("labels", "history", "rebuild", "online_fill", "online_day", "stream_lag")
+"""What the used lifecycle does for all, and what goes with the events."""
+
 
 def may_be_used(schema: dict[str, Any]) -> None:
     """In the JSON schema: what is always needed may be another's."""

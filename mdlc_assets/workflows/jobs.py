@@ -9,7 +9,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from mdlc_assets.asset_style import asset_key
 from mdlc_assets.declaration import LifecycleDeclaration
-from mdlc_assets.declaration.uses import TABLES
+from mdlc_assets.declaration.uses import TABLES, WORKFLOWS
 from mdlc_assets.workflows.narrow_jobs import NarrowJob
 
 # What each workflow materialises. The partition is the day of the events, but for training, where it
@@ -76,8 +76,6 @@ _WORKFLOWS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "stream_lag": ("How far the reading of the stream is behind, and what could not be read.", ("stream_lag",)),
 }
-# With another's data: what that one does for all, and what goes with the events.
-_LEFT_TO_THE_USED = ("labels", "history", "rebuild", "online_fill", "online_day", "stream_lag")
 
 
 def job_name(lifecycle: LifecycleDeclaration, workflow: str) -> str:
@@ -97,7 +95,7 @@ def lifecycle_jobs(lifecycle: LifecycleDeclaration) -> dict[str, UnresolvedAsset
         if lifecycle.uses:
             not_its_own = {*TABLES, *lifecycle.dataset.attributes, "online_features", "online_closed_loop_report"}
             selected = [name for name in selected if name not in not_its_own]
-            if workflow in _LEFT_TO_THE_USED or not (lifecycle.deployment.real_time or selected != ["endpoint"]):
+            if workflow in WORKFLOWS or not (lifecycle.deployment.real_time or selected != ["endpoint"]):
                 continue
         if lifecycle.model.gate.approval == "policy" and workflow in {"train", "retrain"}:
             selected.append("champion")

@@ -265,11 +265,7 @@ def _overtaken(
         return []
     written = {day: validated.written(day) for day in recent if day not in made and validated.has(day)}
     late = overtaken(recent, written, {day: features.written(day) for day in made})
-    return [
-        _request(job, day, f"again-{day}-{_digits(str(since))}")
-        for day, since in late.items()
-        if _failed_last(context, job.name, day)
-    ]
+    return _again(job, context, "again", late)
 
 
 def _judged_too_early(
@@ -287,8 +283,15 @@ def _judged_too_early(
     left = [day for day in recent if not _there(judged, day, present) and scores.has(day)]
     written = {day: labels.written(day) for day in left if labels.has(day)}
     late = judged_too_early(left, written, {day: scores.written(day) for day in left})
+    return _again(job, context, "labels-again", late)
+
+
+def _again(
+    job: UnresolvedAssetJobDefinition, context: dg.SensorEvaluationContext, kind: str, late: Mapping[date, float]
+) -> list[dg.RunRequest]:
+    """Of the days that can be done since a moment those whose last run failed, once for each such moment."""
     return [
-        _request(job, day, f"labels-again-{day}-{_digits(str(since))}")
+        _request(job, day, f"{kind}-{day}-{_digits(str(since))}")
         for day, since in late.items()
         if _failed_last(context, job.name, day)
     ]

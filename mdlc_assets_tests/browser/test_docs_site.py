@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from selenium import webdriver
 
-from mdlc_assets.cli import main
-from mdlc_assets.commands.reference import pages
+from mdlc_assets_tests.docs_site import build_site
 
 _ROOT = Path(__file__).parent.parent.parent
 
@@ -33,13 +29,7 @@ return wrong.slice(0, 5);
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site as `make docs` builds it."""
     folder = tmp_path_factory.mktemp("docs")
-    shutil.copyfile(_ROOT / "zensical.toml", folder / "zensical.toml")
-    shutil.copytree(_ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns("reference"))
-    (folder / "docs" / "reference").mkdir()
-    for name, text in pages(main).items():
-        (folder / "docs" / "reference" / name).write_text(text)
-    zensical = str(Path(sys.executable).parent / "zensical")
-    subprocess.run([zensical, "build", "--strict"], cwd=folder, check=True, capture_output=True)
+    build_site(folder).check_returncode()
     return folder / "site"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import textwrap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -112,6 +113,16 @@ class Shop:
 
     def mdlc(self, *command: str) -> Result:
         return CliRunner().invoke(main, list(command))
+
+
+@contextmanager
+def _put_back(file: Path) -> Iterator[str]:
+    """What a file says, which it says again afterwards."""
+    kept = file.read_text()
+    try:
+        yield kept
+    finally:
+        file.write_text(kept)
 
 
 def _declare(folder: Path, text: str) -> Path:
@@ -249,16 +260,13 @@ def test_what_changes_the_features_changes_what_follows_from_them(shop: Shop) ->
     """Dagster calls an asset stale when the code version of what it follows from is another one."""
     before = build_definitions([load_lifecycle(shop.folder / "visits_linear" / "defs.yaml")]).get_repository_def()
     declared = shop.folder / "visits" / "defs.yaml"
-    kept = declared.read_text()
-    try:
+    with _put_back(declared) as kept:
         declared.write_text(kept.replace("windows: [3d]", "windows: [3d, 7d]"))
         found = load_lifecycle(shop.folder / "visits_linear" / "defs.yaml")
         assert "visits_7d" in found.declaration.features.names()
         after = build_definitions([found]).get_repository_def()
         key = dg.AssetKey(["visits_linear", "training_set"])
         assert before.asset_graph.get(key).code_version != after.asset_graph.get(key).code_version
-    finally:
-        declared.write_text(kept)
 
 
 @pytest.mark.parametrize(
@@ -285,29 +293,23 @@ def test_what_changes_the_features_changes_what_follows_from_them(shop: Shop) ->
 )
 def test_what_cannot_be_used_is_said(shop: Shop, right: str, wrong: str, said: str) -> None:
     file = shop.folder / "visits_linear" / "defs.yaml"
-    kept = file.read_text()
-    try:
+    with _put_back(file) as kept:
         assert right in kept
         file.write_text(kept.replace(right, wrong))
         with pytest.raises(DeclarationError, match=said):
             load_lifecycle(file)
-    finally:
-        file.write_text(kept)
 
 
 def test_a_source_that_is_wrong_or_gone_is_said(shop: Shop, tmp_path: Path) -> None:
     declared = shop.folder / "visits" / "defs.yaml"
-    kept = declared.read_text()
     linear = shop.folder / "visits_linear" / "defs.yaml"
-    try:
+    with _put_back(declared) as kept:
         declared.write_text(kept.replace("delay: 1d", "delay: 1 day"))
         with pytest.raises(DeclarationError, match=r"uses: the declaration of visits is wrong itself: labels\.delay"):
             read_declaration(linear)
         declared.rename(tmp_path / "defs.yaml")
         with pytest.raises(DeclarationError, match=r"uses: no lifecycle is declared as 'visits'"):
             read_declaration(linear)
-    finally:
-        declared.write_text(kept)
 
 
 def test_exported_workflows_score_the_features_where_they_are(shop: Shop, tmp_path: Path) -> None:
